@@ -1,0 +1,174 @@
+"""One append: a batch of encoded events, its script call, and its three outcomes. Written once for sync and async."""
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from busredis.codec import FIELD, Codec
+from busredis.commands import Arg, Flow, many, script
+from busredis.context import inherit
+from busredis.errors import (
+    CommandRefused,
+    EncodeError,
+    NotSent,
+    PublishIndeterminate,
+    PublishRefused,
+    ServerError,
+    ServerUnavailable,
+)
+from busredis.events import DomainEvent
+from busredis.keys import Keys
+from busredis.lua import load
+from busredis.settings import Settings
+
+#: The answer to an append is remembered far longer than any retry of it can take.
+_REMEMBER = 30
+
+
+@dataclass(slots=True)
+class Record:
+    """One encoded event on its way into the stream of its type."""
+
+    event_type: str
+    json: bytes
+    key: str | None = None
+    fingerprint: str = ""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What is known of an append while it is retried."""
+
+    number: int
+    deadline: float
+    may_have_run: bool = False
+    pause: float = 0.02
+
+
+@dataclass
+class Appender:
+    """Prepares and appends batches for one partition; numbers them, so that a retry is recognised by the server."""
+
+    settings: Settings
+    name: str = field(default_factory=lambda: _new_name())
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        self.keys = Keys(self.settings.namespace)
+        self.codec = Codec(self.settings.max_event_bytes)
+        self._script = load("append")
+        self._pid = os.getpid()
+
+    def record(self, event: DomainEvent, key: str | None = None) -> Record:
+        """`event` with what it inherits from the event being handled, encoded. Raises EncodeError."""
+        if key is not None and not 1 <= len(key) <= 128:
+            raise EncodeError(f"an idempotency key has 1 to 128 characters, this one has {len(key)}")
+        raw = self.codec.encode(inherit(event))
+        if key is None:
+            return Record(event.event_type, raw)
+        payload = type(event).model_construct(**{**event.__dict__, **_ANONYMOUS}).to_json()
+        return Record(event.event_type, raw, key, hashlib.sha256(payload).hexdigest()[:32])
+
+    def begin(self) -> Attempt:
+        """Numbers the next append and starts its clock."""
+        if self._pid != os.getpid():
+            # A fork has this object twice; under one name the server would take one's append for the other's retry.
+            self._pid, self.name, self.number = os.getpid(), _new_name(), 0
+        self.number += 1
+        return Attempt(self.number, time.monotonic() + self.settings.publish_timeout.total_seconds())
+
+    def flow(self, batch: Sequence[Record], attempt: Attempt) -> Flow[list[str]]:
+        """One try: the ids of the entries, in the order of the batch."""
+        streams: dict[str, int] = {}
+        for record in batch:
+            if record.event_type not in streams:
+                streams[record.event_type] = len(streams) + 3
+        keys = [self.keys.clock, self.keys.once(self.name), *map(self.keys.stream, streams)]
+        window = int(self.settings.publish_timeout.total_seconds() * 1000 * _REMEMBER)
+        args: list[Arg] = [attempt.number, window, _ms(self.settings.once_window), FIELD]
+        for record in batch:
+            where = str(streams[record.event_type])
+            if record.key is not None:
+                keys.append(self.keys.once(record.key))
+                where = f"{where}:{len(keys)}:{record.fingerprint}"
+            args += (where, record.json)
+        reply = yield from script(self._script, keys, args)
+        if self.settings.durability != "memory":
+            yield from self._make_durable(attempt)
+        return _ids(reply.decode(), len(batch))
+
+    def _make_durable(self, attempt: Attempt) -> Flow[None]:
+        # WAIT looks at what its own connection wrote (https://redis.io/docs/latest/commands/wait/): a no-op write
+        # of ours on the connection that now waits puts everything before it under the same promise.
+        left = max(1, int((attempt.deadline - time.monotonic()) * 1000))
+        fsync = self.settings.durability == "fsync"
+        wait: tuple[Arg, ...] = ("WAITAOF", 1, 0, left) if fsync else ("WAIT", 1, left)
+        mark = ("SET", self.keys.once(f"{self.name}-mark"), attempt.number, "PX", 60_000)
+        replies = yield from many([mark, wait])
+        for reply in replies:
+            if isinstance(reply, ServerError):
+                raise PublishIndeterminate(f"written, but {self.settings.durability} durability failed: {reply}") from reply
+        confirmed = int(replies[1][0] if fsync else replies[1])
+        if confirmed < 1:
+            raise PublishIndeterminate(f"written, but not confirmed as {self.settings.durability} within the timeout")
+
+    def after(self, error: ServerError, attempt: Attempt, batch: Sequence[Record]) -> float:
+        """Seconds to wait before the next try. Raises the outcome when there is none: refused or indeterminate."""
+        if not isinstance(error, NotSent | ServerUnavailable | CommandRefused):
+            attempt.may_have_run = True
+        what = f"{len(batch)} event(s), the first of type {batch[0].event_type}"
+        final = isinstance(error, CommandRefused) or str(error).startswith("OOM")
+        left = attempt.deadline - time.monotonic()
+        if not final and left > attempt.pause:
+            attempt.pause = min(attempt.pause * 2, 1.0)
+            return attempt.pause / 2
+        if attempt.may_have_run:
+            raise PublishIndeterminate(f"no answer for {what} within {self.settings.publish_timeout}: {error}") from error
+        raise PublishRefused(f"{what} not written: {_plain(str(error), batch)}") from error
+
+    def pieces(self, records: Sequence[Record]) -> list[Sequence[Record]]:
+        """`records` cut into appends that keep the limits on events and bytes."""
+        found, start, size = [], 0, 0
+        for index, record in enumerate(records):
+            full = index - start >= self.settings.batch_events or size + len(record.json) > self.settings.batch_bytes
+            if full and index > start:
+                found.append(records[start:index])
+                start, size = index, 0
+            size += len(record.json)
+        if start < len(records):
+            found.append(records[start:])
+        return found
+
+
+_ANONYMOUS = {"event_id": uuid.UUID(int=0), "occurred_at": None, "correlation_id": None, "causation_id": None}
+
+
+def _new_name() -> str:
+    return f"publisher-{uuid.uuid4().hex[:16]}"
+
+
+def _plain(message: str, batch: Sequence[Record]) -> str:
+    word, _, rest = message.partition(" ")
+    if word == "REUSED":
+        record = batch[int(rest) - 1]
+        return f"the idempotency key {record.key!r} was used for another event of type {record.event_type}"
+    if word == "EXHAUSTED":
+        return f"stream {rest}, beyond which no id is left: another program added an entry of the far future"
+    return message
+
+
+def _ids(reply: str, count: int) -> list[str]:
+    ids = reply.split(" ")
+    if len(ids) == count:
+        return ids
+    ms, _, seq = reply.partition("-")
+    first = int(seq)
+    return [f"{ms}-{first + offset}" for offset in range(count)]
+
+
+def _ms(duration: timedelta) -> int:
+    return max(1, int(duration.total_seconds() * 1000))

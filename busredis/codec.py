@@ -1,0 +1,110 @@
+"""Between events and the fields of a stream entry.
+
+An entry has one field, `event`: a JSON object with the metadata and `payload`. Any program may write one; only the
+payload is required, the rest has defaults: `XADD {busredis}:stream:Paid * event '{"payload": {"amount": 5}}'`.
+"""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from busredis.errors import DecodeError, EncodeError
+from busredis.events import DomainEvent
+from busredis.keys import parse_id
+
+FIELD = b"event"
+_GIVEN = frozenset({"event_id", "event_type", "event_version", "occurred_at"})
+_NAMESPACE = uuid.UUID("b2d1f1a0-6f0a-5f0e-9d2c-3f6f5d2f7c11")
+
+
+class Codec:
+    """Encodes and decodes events of at most `max_bytes` of JSON."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+
+    def encode(self, event: DomainEvent) -> bytes:
+        """The JSON of an entry. Raises EncodeError for what cannot be stored, naming sizes or fields."""
+        if not isinstance(event, DomainEvent):
+            raise EncodeError(f"{type(event).__name__} is no DomainEvent: subclass busredis.DomainEvent")
+        cls = type(event)
+        if event.event_type != cls.type_name or event.event_version != cls.version:
+            raise EncodeError(
+                f"{cls.__name__} is {cls.type_name!r} version {cls.version} here; "
+                f"this event says {event.event_type!r} version {event.event_version}"
+            )
+        raw = event.to_json()
+        if len(raw) > self.max_bytes:
+            raise EncodeError(
+                f"{cls.type_name} is {len(raw):,} bytes of JSON, the limit is {self.max_bytes:,} "
+                "(BUSREDIS_MAX_EVENT_BYTES): store the bulk elsewhere and publish a reference"
+            )
+        return raw
+
+    def decode(self, cls: type[DomainEvent], entry_id: str, fields: list[bytes]) -> DomainEvent:
+        """The event in an entry of the stream of `cls`; `fields` is name, value, name, value ...
+
+        Raises DecodeError with a one-word reason and a message that names the field.
+        """
+        raw = self._raw(fields)
+        try:
+            event = cls.from_json(raw)
+        except DecodeError:
+            document = _document(raw)
+            if _version(document) >= cls.version:
+                raise
+            return self._slow(cls, entry_id, document)
+        if event.__pydantic_fields_set__ >= _GIVEN:
+            if event.event_version == cls.version and event.event_type == cls.type_name:
+                return event
+        return self._slow(cls, entry_id, _document(raw))
+
+    def _raw(self, fields: list[bytes]) -> bytes:
+        if len(fields) != 2 or fields[0] != FIELD:
+            found = ", ".join(repr(name[:40].decode("utf-8", "replace")) for name in fields[::2]) or "none"
+            if FIELD not in fields[::2]:
+                raise DecodeError("envelope", f"the entry has no field 'event' (fields: {found})")
+            raw = fields[fields[::2].index(FIELD) * 2 + 1]
+        else:
+            raw = fields[1]
+        if len(raw) > self.max_bytes:
+            raise DecodeError("too-large", f"event is {len(raw):,} bytes, the limit is {self.max_bytes:,}")
+        return raw
+
+    def _slow(self, cls: type[DomainEvent], entry_id: str, document: dict[str, Any]) -> DomainEvent:
+        """For other versions, and for entries of programs that leave metadata to its defaults."""
+        found = document.get("event_type", cls.type_name)
+        if found != cls.type_name:
+            raise DecodeError("unknown-type", f"event_type is {str(found)[:80]!r} in the stream of {cls.type_name!r}")
+        version = document.get("event_version", 1)
+        if isinstance(version, int) and version > cls.version:
+            raise DecodeError(
+                "newer-version", f"event_version is {version}, this program knows {cls.type_name} up to {cls.version}"
+            )
+        document = cls.upcast({**document, "event_type": cls.type_name})
+        document.setdefault("event_version", cls.version)
+        document.setdefault("event_id", str(uuid.uuid5(_NAMESPACE, f"{cls.type_name} {entry_id}")))
+        document.setdefault("occurred_at", _time_of(entry_id))
+        return cls.from_json(orjson.dumps(document))
+
+
+def _document(raw: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise DecodeError("json", f"event: {error}") from None
+    if not isinstance(document, dict):
+        raise DecodeError("json", f"event: a JSON object is expected, not {type(document).__name__}")
+    return document
+
+
+def _version(document: dict[str, Any]) -> int:
+    version = document.get("event_version", 1)
+    return version if isinstance(version, int) and version > 0 else 2**63
+
+
+def _time_of(entry_id: str) -> str:
+    millis = min(parse_id(entry_id)[0], 253_402_300_799_000)
+    return datetime.fromtimestamp(millis / 1000, UTC).isoformat()

@@ -1,0 +1,163 @@
+"""Every error of busredis.
+
+    BusError
+    ├── SettingsError                      a setting, URL or option that cannot work
+    ├── RegistrationError                  at start-up: an event class or handler that cannot be registered
+    │   ├── DuplicateEventType
+    │   ├── DuplicateHandler
+    │   └── UnknownEventType
+    ├── CodecError                         never retried
+    │   ├── EncodeError                    this event cannot be written
+    │   └── DecodeError                    these bytes are no event (reason, field, what to do)
+    ├── PublishError
+    │   ├── PublishRefused                 nothing was written
+    │   └── PublishIndeterminate           no answer in time: written or not, unknown
+    ├── StoreError
+    └── ServerError
+        ├── ConnectionLost                 no answer; the command may or may not have run
+        │   └── NotSent                    the server was never reached: the command did not run
+        ├── ServerUnavailable              the server answered that it cannot now (LOADING, READONLY, OOM ...)
+        ├── GroupMissing                   NOGROUP, or a stream that vanished under a blocked read
+        └── CommandRefused                 any other error reply
+
+Handlers raise a `Signal` (`Retry`, `Reject`, `Skip`) to steer; signals are no failures of busredis.
+"""
+
+from datetime import timedelta
+
+
+class BusError(Exception):
+    """Base of every error that busredis raises."""
+
+
+class SettingsError(BusError):
+    """A setting, URL or option that cannot work; says which one and what to write instead."""
+
+
+class RegistrationError(BusError):
+    """An event class or a handler that cannot be registered; raised at start-up only."""
+
+
+class DuplicateEventType(RegistrationError):
+    """Two classes claim one event type."""
+
+    def __init__(self, event_type: str, first: type, second: type) -> None:
+        self.event_type = event_type
+        super().__init__(
+            f"event type {event_type!r} is already taken by {first.__module__}.{first.__qualname__}; "
+            f"{second.__module__}.{second.__qualname__} must choose another: class ...(DomainEvent, event_type='...')"
+        )
+
+
+class DuplicateHandler(RegistrationError):
+    """Two handlers claim one name, and so one consumer group."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"two handlers are named {name!r}; a name is a consumer group: give one of them name='...'")
+
+
+class UnknownEventType(RegistrationError):
+    """No class is registered for an event type."""
+
+    def __init__(self, event_type: str, known: list[str]) -> None:
+        self.event_type = event_type
+        shown = ", ".join(known[:20]) or "none"
+        super().__init__(f"no event class is registered for {event_type!r} (known: {shown}); import its module first")
+
+
+class CodecError(BusError):
+    """An event that cannot be written, or bytes that are no event. Trying again cannot help."""
+
+
+class EncodeError(CodecError):
+    """This event cannot be written; raised before anything is sent."""
+
+
+class DecodeError(CodecError):
+    """These bytes are no event. `reason` is one word to filter by, the message names the field."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
+
+
+class PublishError(BusError):
+    """A publish that was not confirmed. `confirmed` has the ids of what the same publish_many() did write before."""
+
+    def __init__(self, message: str) -> None:
+        self.confirmed: list[str] = []
+        super().__init__(message)
+
+
+class PublishRefused(PublishError):
+    """Nothing was written, and nothing will be."""
+
+
+class PublishIndeterminate(PublishError):
+    """No answer came in time: the events may or may not have been written.
+
+    Publishing the same event again may store it twice, unless it is given the same `key`.
+    """
+
+
+class StoreError(BusError):
+    """An aggregate that cannot be loaded or saved."""
+
+
+class ServerError(BusError):
+    """The server could not be reached, or answered with an error."""
+
+
+class ConnectionLost(ServerError):
+    """The connection broke before the answer: the command may or may not have run."""
+
+
+class NotSent(ConnectionLost):
+    """No connection could be made: the command did not run."""
+
+
+class ServerUnavailable(ServerError):
+    """The server answered that it cannot do this now; nothing was done, trying later may work."""
+
+
+class GroupMissing(ServerError):
+    """The consumer group or its stream is not there (any more)."""
+
+
+class CommandRefused(ServerError):
+    """An error reply that trying again will not change: wrong type of key, no permission, bad syntax."""
+
+
+class Signal(Exception):  # noqa: N818 - steers a delivery, is no error
+    """Base of what a handler raises to steer its delivery."""
+
+
+class Retry(Signal):
+    """Hand the event to this handler again, `after` a pause (default: the handler's backoff).
+
+    It counts as an attempt unless `counts=False`.
+    """
+
+    def __init__(self, reason: str = "", *, after: timedelta | float | None = None, counts: bool = True) -> None:
+        self.reason = reason or "the handler asked for another attempt"
+        self.after = timedelta(seconds=after) if isinstance(after, int | float) else after
+        self.counts = counts
+        super().__init__(self.reason)
+
+
+class Reject(Signal):
+    """Move the event to the dead letters now, without further attempts."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Skip(Signal):
+    """Acknowledge the event without having handled it."""
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(reason)

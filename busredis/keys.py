@@ -1,0 +1,106 @@
+"""Every key of busredis, with its Redis type. No other module spells one.
+
+All keys of a partition share one hash tag, so that one script can touch them and Redis Cluster keeps them together
+(https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags).
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from busredis.errors import SettingsError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,127}")
+#: The consumers that hold entries between attempts: `waiting` by the handler's backoff, `waiting-<ms>` by request.
+WAITING = "waiting"
+
+
+def check_name(kind: str, name: str) -> str:
+    """`name`, if it can be a group, consumer or view. Raises SettingsError that shows what is allowed."""
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"{kind} {name[:80]!r} is not a name: letters, digits, '_', '.', '@', '-', at most 128")
+    if kind == "group" and name.split("-")[0] == WAITING:
+        raise SettingsError(f"group {name!r}: names that start with {WAITING!r} are busredis' own")
+    return name
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one partition of a namespace."""
+
+    namespace: str = "busredis"
+    partition: int | None = None
+    tag: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        number = "" if self.partition is None else f":{self.partition}"
+        object.__setattr__(self, "tag", f"{{{self.namespace}{number}}}")
+
+    def stream(self, event_type: str) -> str:
+        """stream: one entry an event of this type."""
+        return f"{self.tag}:stream:{event_type}"
+
+    def event_type(self, stream: str) -> str:
+        """The event type of a stream key."""
+        return stream.removeprefix(f"{self.tag}:stream:")
+
+    def dead(self, group: str) -> str:
+        """stream: the entries that this group gave up."""
+        return f"{self.tag}:dead:{group}"
+
+    def once(self, token: str) -> str:
+        """string: what was answered to this token (an idempotency key, or a publisher's last append)."""
+        return f"{self.tag}:once:{token}"
+
+    @property
+    def clock(self) -> str:
+        """string: the last id that an append gave out, `ms-seq`."""
+        return f"{self.tag}:clock"
+
+    def checkpoint(self, group: str) -> str:
+        """hash: by stream, the id up to which this group has nothing open; where a lost group is restored."""
+        return f"{self.tag}:checkpoint:{group}"
+
+    def failures(self, group: str) -> str:
+        """hash: by `stream id`, the first failure (unix ms) and the last error of an entry that waits."""
+        return f"{self.tag}:failures:{group}"
+
+    def stats(self, group: str) -> str:
+        """hash: execution times and outcomes of this group's handler, counted."""
+        return f"{self.tag}:stats:{group}"
+
+    def view(self, name: str) -> str:
+        """any type: a read model that a handler keeps."""
+        return f"{self.tag}:view:{name}"
+
+    @property
+    def every_stream(self) -> str:
+        """A SCAN pattern for the streams of events."""
+        return f"{_literal(self.tag)}:stream:*"
+
+    @property
+    def every_dead(self) -> str:
+        """A SCAN pattern for the streams of dead letters."""
+        return f"{_literal(self.tag)}:dead:*"
+
+    def known(self, key: str) -> bool:
+        """Whether this module could have spelled `key`."""
+        kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease"
+        return re.fullmatch(rf"{re.escape(self.tag)}:(clock|schedule|({kinds}):.+)", key) is not None
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([*?\[\]^\\])", r"\\\1", text)
+
+
+def parse_id(entry_id: str) -> tuple[int, int]:
+    """`(ms, seq)` of an entry id; ids compare as these pairs."""
+    ms, _, seq = entry_id.partition("-")
+    return int(ms), int(seq or 0)
+
+
+def just_before(entry_id: str) -> str:
+    """The greatest id below `entry_id`: a group created there starts with that entry."""
+    ms, seq = parse_id(entry_id)
+    if seq > 0:
+        return f"{ms}-{seq - 1}"
+    return f"{ms - 1}-{2**64 - 1}" if ms > 0 else "0-0"

@@ -1,0 +1,81 @@
+"""The publisher for programs without an event loop."""
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from busredis.append import Appender, Record
+from busredis.client import Client
+from busredis.errors import PublishError, PublishRefused, ServerError
+from busredis.events import DomainEvent
+from busredis.location import server_url
+from busredis.settings import Settings
+
+
+class Publisher:
+    """Publishes events; safe to use from several threads, in the order of their calls.
+
+    Each call has one of three outcomes: it returns (confirmed: the entry is in its stream), it raises PublishRefused
+    (nothing was written), or PublishIndeterminate (no answer within `publish_timeout`). What was lost on the way
+    is sent again within that time and never stored twice.
+
+    `url` defaults to BUSREDIS_URL, then REDIS_URL, then the embedded server of this folder if it runs. `options` are
+    fields of Settings.
+    """
+
+    def __init__(self, url: str | None = None, *, namespace: str | None = None, **options: Any) -> None:
+        settings = Settings.load(url=url, namespace=namespace, **options)
+        self._appender = Appender(settings)
+        self._client = Client(server_url(settings), timeout=settings.publish_timeout)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def publish(self, event: DomainEvent, *, key: str | None = None) -> str:
+        """Writes one event and returns its entry id.
+
+        With `key`, an idempotency key, the event is stored once within `once_window` however often it is published,
+        and the first id is returned; PublishRefused if the key was used for another payload. Raises EncodeError,
+        PublishRefused, PublishIndeterminate.
+        """
+        return self._append([self._appender.record(event, key)])[0]
+
+    def publish_many(self, events: Iterable[DomainEvent]) -> list[str]:
+        """Writes events in order and returns their entry ids in the same order.
+
+        All are checked before the first is sent. Each append of up to `batch_events` is written whole or not at all;
+        a PublishError has the ids that were written before it in `confirmed`.
+        """
+        records = [self._appender.record(event) for event in events]
+        ids: list[str] = []
+        for piece in self._appender.pieces(records):
+            try:
+                ids += self._append(piece)
+            except PublishError as error:
+                error.confirmed = ids
+                raise
+        return ids
+
+    def _append(self, batch: Sequence[Record]) -> list[str]:
+        with self._lock:
+            if self._closed:
+                raise PublishRefused("this publisher is closed; nothing was written")
+            attempt = self._appender.begin()
+            while True:
+                try:
+                    return self._client.run(self._appender.flow(batch, attempt))
+                except ServerError as error:
+                    time.sleep(self._appender.after(error, attempt, batch))
+
+    def close(self) -> None:
+        """Ends the publisher; every publish that returned is confirmed already. Closing twice is fine."""
+        with self._lock:
+            self._closed = True
+            self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

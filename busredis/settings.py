@@ -1,0 +1,79 @@
+"""All settings, read once from BUSREDIS_* variables or given in code, and passed down."""
+
+import os
+from datetime import timedelta
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from busredis.errors import SettingsError
+
+Durability = Literal["memory", "fsync", "replica"]
+
+
+class Settings(BaseSettings):
+    """Every knob of busredis with its default. Durations are `timedelta` (a variable takes seconds or ISO 8601)."""
+
+    model_config = SettingsConfigDict(env_prefix="BUSREDIS_", frozen=True, extra="forbid")
+
+    #: The server. BUSREDIS_URL, then REDIS_URL; None means: the embedded server, where a command may start one.
+    url: str | None = None
+    #: The prefix of every key, inside its hash tag.
+    namespace: str = Field("busredis", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+
+    #: How long a publish may take, all its retries included, before it is refused or indeterminate.
+    publish_timeout: timedelta = timedelta(seconds=10)
+    #: Largest event in bytes of JSON; also the largest entry that a daemon will parse.
+    max_event_bytes: int = Field(1_048_576, ge=256, le=256 * 1_048_576)
+    #: Most events in one append (one script call). A script blocks the server while it runs.
+    batch_events: int = Field(500, ge=1, le=5_000)
+    #: Most bytes in one append.
+    batch_bytes: int = Field(2 * 1_048_576, ge=1_024, le=64 * 1_048_576)
+    #: Most events waiting in an AsyncPublisher; when reached, publish() waits.
+    buffer_events: int = Field(10_000, ge=1, le=1_000_000)
+    #: Most bytes waiting in an AsyncPublisher; when reached, publish() waits.
+    buffer_bytes: int = Field(64 * 1_048_576, ge=1_024)
+    #: How long an idempotency key is remembered.
+    once_window: timedelta = timedelta(hours=1)
+    #: What a confirmation means: `memory` the server's reply, `fsync` on disk, `replica` on a replica too.
+    durability: Durability = "memory"
+
+    #: How long a daemon may be silent before others take over what it holds. Renewed every third of it.
+    lease: timedelta = timedelta(seconds=30)
+    #: How long stopping waits for handlers that run.
+    grace: timedelta = timedelta(seconds=8)
+    #: How often waiting and abandoned entries are looked for.
+    sweep: timedelta = timedelta(seconds=1)
+    #: How long one blocking read waits for new entries.
+    block: timedelta = timedelta(seconds=5)
+    #: Most entries that one handler of one daemon holds at a time, all of them leased.
+    prefetch: int = Field(512, ge=1, le=10_000)
+    #: Longest pause between attempts to reach the server.
+    reconnect_cap: timedelta = timedelta(seconds=2)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("publish_timeout", "lease", "sweep", "block", "reconnect_cap", "once_window"):
+            if getattr(self, name) <= timedelta(0):
+                raise ValueError(f"{name} must be longer than 0 s, it is {getattr(self, name)}")
+        if self.grace < timedelta(0):
+            raise ValueError(f"grace must not be negative, it is {self.grace}")
+        if self.sweep > self.lease:
+            raise ValueError(f"sweep ({self.sweep}) must not be longer than lease ({self.lease})")
+        return self
+
+    @classmethod
+    def load(cls, **given: object) -> Self:
+        """Settings from `given`, then BUSREDIS_* variables, then defaults. Raises SettingsError naming each field.
+
+        `None` among `given` counts as not given; REDIS_URL is the last resort for the url.
+        """
+        chosen = {name: value for name, value in given.items() if value is not None}
+        if "url" not in chosen and not os.environ.get("BUSREDIS_URL") and os.environ.get("REDIS_URL"):
+            chosen["url"] = os.environ["REDIS_URL"]
+        try:
+            return cls(**chosen)  # type: ignore[arg-type]  # validated by the model itself
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors(include_input=False)]
+            raise SettingsError("; ".join(lines)) from None
