@@ -1,0 +1,55 @@
+-- Looks through the pending lists of a group: what waits, what a silent consumer holds. Notes how far the group is.
+--
+-- KEYS[1]  checkpoint:<group>
+-- KEYS[2+] streams
+-- ARGV[1]  group   ARGV[2] lease in ms   ARGV[3] most rows for each stream and consumer
+-- ARGV[4+] for each stream: the id after which to look for waiting entries ("-" from the start)
+--
+-- Returns  for each stream {pending, rows, next}: the rows {id, consumer, idle ms, delivery count} of waiting entries
+--          and of those idle for the lease, and the id after which to look next time;
+--          nothing in the place of a stream whose group is missing
+
+local result = {}
+
+local function before(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  if seq ~= '0' then return string.format('%s-%.0f', ms, tonumber(seq) - 1) end
+  if ms == '0' then return '0-0' end
+  return string.format('%.0f-18446744073709551615', tonumber(ms) - 1)
+end
+
+local function note(stream, lowest)
+  local reached = lowest and before(lowest)
+  if not reached then
+    for _, group in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+      local info = {}
+      for i = 1, #group, 2 do info[group[i]] = group[i + 1] end
+      if info['name'] == ARGV[1] then reached = info['last-delivered-id'] end
+    end
+  end
+  if reached and redis.call('HGET', KEYS[1], stream) ~= reached then redis.call('HSET', KEYS[1], stream, reached) end
+end
+
+for k = 2, #KEYS do
+  local stream, from = KEYS[k], ARGV[k + 2]
+  local summary = redis.pcall('XPENDING', stream, ARGV[1])
+  if summary.err then
+    result[k - 1] = false
+  else
+    local rows, following = {}, '-'
+    for _, holder in ipairs(summary[4] or {}) do
+      local page
+      if holder[1] == 'waiting' then
+        page = redis.call('XPENDING', stream, ARGV[1], from == '-' and '-' or '(' .. from, '+', ARGV[3], 'waiting')
+        if #page == tonumber(ARGV[3]) then following = page[#page][1] end
+      else
+        local idle = string.match(holder[1], '^waiting%-(%d+)$') or ARGV[2]
+        page = redis.call('XPENDING', stream, ARGV[1], 'IDLE', idle, '-', '+', ARGV[3], holder[1])
+      end
+      for _, row in ipairs(page) do rows[#rows + 1] = row end
+    end
+    note(stream, summary[1] > 0 and summary[2])
+    result[k - 1] = { summary[1], rows, following }
+  end
+end
+return result

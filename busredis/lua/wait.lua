@@ -1,0 +1,28 @@
+-- Lets entries that this consumer still holds wait: they move, inside the pending list, to a waiting consumer.
+--
+-- KEYS[1] stream   KEYS[2] failures:<group>
+-- ARGV[1] group   ARGV[2] consumer   ARGV[3] the waiting consumer
+-- ARGV[4] 1 if this attempt counts, 0 if it is to be forgotten
+-- ARGV[5] unix ms of the failure   ARGV[6] the error, or empty if nothing failed
+-- ARGV[7+] id and attempt of each entry
+--
+-- Returns the ids that stayed where they are, since the lease on them is lost
+
+local lost = {}
+for i = 7, #ARGV, 2 do
+  local id, attempt = ARGV[i], tonumber(ARGV[i + 1])
+  local row = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
+  if row and row[2] == ARGV[2] and row[4] == attempt then
+    local kept = ARGV[4] == '1' and attempt or attempt - 1
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, id, 'RETRYCOUNT', kept, 'JUSTID')
+    if ARGV[6] ~= '' then
+      local field = KEYS[1] .. ' ' .. id
+      local known = redis.call('HGET', KEYS[2], field)
+      local first = known and string.match(known, '^(%d+) ') or ARGV[5]
+      redis.call('HSET', KEYS[2], field, first .. ' ' .. ARGV[6])
+    end
+  else
+    lost[#lost + 1] = id
+  end
+end
+return lost
