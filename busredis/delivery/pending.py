@@ -1,0 +1,182 @@
+"""The pending list of a group, as flows: read, acknowledge, wait, give up, claim, renew, sweep."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from busredis.commands import Arg, Flow, many, pairs, raw, script
+from busredis.delivery.model import Delivery, Outcome
+from busredis.errors import ServerError
+from busredis.keys import WAITING, Keys
+
+#: Most rows that one sweep looks at, for each stream and consumer.
+PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a pending list (https://redis.io/docs/latest/commands/xpending/)."""
+
+    stream: str
+    id: bytes
+    holder: str
+    idle_ms: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one look through the pending lists found."""
+
+    rows: list[Row]
+    pending: int
+    missing: list[str]
+
+
+@dataclass
+class Pending:
+    """The pending lists of one group, as one consumer sees them."""
+
+    keys: Keys
+    group: str
+    consumer: str
+    streams: list[str]
+    _cursors: dict[str, str] = field(default_factory=dict)
+
+    def ensure(self, start_id: str, *, restore: bool) -> Flow[list[str]]:
+        """Creates the group where it is missing; returns the streams where it was. An existing group is not moved.
+
+        A group that got lost is created at its checkpoint, so that nothing open is skipped.
+        """
+        known = pairs((yield from raw("HGETALL", self.keys.checkpoint(self.group))))
+        first = "0-0" if restore else start_id
+        commands: list[tuple[Arg, ...]] = [
+            ("XGROUP", "CREATE", stream, self.group, known.get(stream, first), "MKSTREAM") for stream in self.streams
+        ]
+        replies = yield from many(commands)
+        created = []
+        for stream, reply in zip(self.streams, replies, strict=True):
+            if not isinstance(reply, ServerError):
+                created.append(stream)
+            elif not str(reply).startswith("BUSYGROUP"):
+                raise type(reply)(f"group {self.group!r} on {stream}: {reply}")
+        return created
+
+    def read(self, streams: Sequence[str], count: int, block_ms: int | None) -> Flow[list[Any]]:
+        """New entries, at most `count` a stream, raw: `[[stream, [[id, fields], ...]], ...]`."""
+        wait: tuple[Arg, ...] = () if block_ms is None else ("BLOCK", block_ms)
+        head: tuple[Arg, ...] = ("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", count)
+        reply = yield from raw(*head, *wait, "STREAMS", *streams, *(">" for _ in streams))
+        return reply or []
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> Flow[set[bytes]]:
+        """Acknowledges what this consumer still holds; returns the ids of the rest."""
+        streams, args = _by_stream(deliveries)
+        keys = [self.keys.failures(self.group), *streams]
+        return set((yield from script("settle", keys, [self.group, self.consumer, *args])))
+
+    def wait(self, delivery: Delivery, outcome: Outcome) -> Flow[bool]:
+        """Lets an entry wait for its next attempt; false if the lease on it is lost."""
+        lost = yield from self._wait([delivery], waiting_name(outcome), outcome)
+        return not lost
+
+    def release(self, deliveries: Sequence[Delivery], outcome: Outcome) -> Flow[None]:
+        """Hands entries back that were not run; any daemon may take them at once, and no attempt is counted."""
+        streams: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            streams.setdefault(delivery.stream, []).append(delivery)
+        for held in streams.values():
+            yield from self._wait(held, f"{WAITING}-0", outcome)
+
+    def _wait(self, held: Sequence[Delivery], name: str, outcome: Outcome) -> Flow[list[bytes]]:
+        args: list[Arg] = [self.group, self.consumer, name, int(outcome.counts), _now_ms(), outcome.error]
+        for delivery in held:
+            args += (delivery.id, delivery.attempt)
+        lost: list[bytes] = yield from script("wait", [held[0].stream, self.keys.failures(self.group)], args)
+        return lost
+
+    def dead_letter(self, delivery: Delivery, outcome: Outcome) -> Flow[bool]:
+        """Moves an entry to the dead letters of the group; false if the lease on it is lost."""
+        keys = [delivery.stream, self.keys.dead(self.group), self.keys.failures(self.group)]
+        args: list[Arg] = [self.group, delivery.holder, delivery.attempt, delivery.id, _now_ms()]
+        args += [delivery.event_class.type_name, outcome.reason, outcome.error, outcome.traceback, self.consumer]
+        return (yield from script("dead_letter", keys, args)) is not None
+
+    def claim(self, row: Row, least_idle_ms: int, count: int) -> Flow[list[bytes] | None]:
+        """Takes an entry over, if nobody else was faster (then None); an empty list if it was deleted."""
+        args = [self.group, self.consumer, row.id, row.holder, least_idle_ms, row.count, count]
+        fields: list[bytes] | None = yield from script("claim", [row.stream], args)
+        return fields
+
+    def renew(self, deliveries: Sequence[Delivery]) -> Flow[set[bytes]]:
+        """Renews the lease on what this consumer still holds; returns the ids of the rest."""
+        streams, args = _by_stream(deliveries)
+        return set((yield from script("renew", streams, [self.group, self.consumer, *args])))
+
+    def sweep(self, lease_ms: int) -> Flow[Sweep]:
+        """What waits or is held by a silent consumer; goes on where the last sweep stopped."""
+        starts = [self._cursors.get(stream, "-") for stream in self.streams]
+        keys = [self.keys.checkpoint(self.group), *self.streams]
+        replies = yield from script("sweep", keys, [self.group, lease_ms, PAGE, *starts])
+        found = Sweep([], 0, [])
+        pending = 0
+        for stream, reply in zip(self.streams, replies, strict=True):
+            if reply is None:
+                found.missing.append(stream)
+                continue
+            pending += reply[0]
+            found.rows.extend(Row(stream, id_, holder.decode(), idle, count) for id_, holder, idle, count in reply[1])
+            self._cursors[stream] = reply[2].decode()
+        return Sweep(found.rows, pending, found.missing)
+
+    def own(self) -> Flow[list[Row]]:
+        """Everything that this consumer holds, as the server sees it."""
+        rows = []
+        for stream in self.streams:
+            reply = yield from raw("XPENDING", stream, self.group, "-", "+", 100_000, self.consumer)
+            rows += [Row(stream, id_, holder.decode(), idle, count) for id_, holder, idle, count in reply]
+        return rows
+
+    def forget_consumers(self, silent_ms: int) -> Flow[int]:
+        """Removes consumers that hold nothing and were silent for so long."""
+        removed: int = yield from script("forget_consumers", self.streams, [self.group, silent_ms, self.consumer])
+        return removed
+
+
+def waiting_name(outcome: Outcome) -> str:
+    """The consumer to wait with: `waiting` for the handler's backoff, `waiting-<ms>` for a pause of its own."""
+    if outcome.after is None:
+        return WAITING
+    wanted = max(0, -int(-outcome.after.total_seconds() * 1000 // 1))
+    # Two digits that count, rounded up: not before its time, and few names.
+    step = 10 ** max(0, len(str(wanted)) - 2)
+    return f"{WAITING}-{-(-wanted // step) * step}"
+
+
+def asked_pause_ms(holder: str) -> int | None:
+    """The pause in the name of a waiting consumer, if it has one."""
+    _, _, pause = holder.partition("-")
+    return int(pause) if holder.startswith(WAITING) and pause.isdigit() else None
+
+
+def is_waiting(holder: str) -> bool:
+    return holder == WAITING or asked_pause_ms(holder) is not None
+
+
+def _by_stream(deliveries: Sequence[Delivery]) -> tuple[list[str], list[Arg]]:
+    streams: dict[str, list[Arg]] = {}
+    for delivery in deliveries:
+        held = streams.get(delivery.stream)
+        if held is None:
+            held = streams[delivery.stream] = []
+        held += (delivery.id, delivery.attempt)
+    args: list[Arg] = []
+    for held in streams.values():
+        args.append(len(held) // 2)
+        args += held
+    return list(streams), args
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
