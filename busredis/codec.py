@@ -53,7 +53,7 @@ class Codec:
             event = cls.from_json(raw)
         except DecodeError:
             document = _document(raw)
-            if _version(document) >= cls.version:
+            if document.get("event_version", 1) == cls.version:
                 raise
             return self._slow(cls, entry_id, document)
         if event.__pydantic_fields_set__ >= _GIVEN:
@@ -77,11 +77,8 @@ class Codec:
         """For other versions, and for entries of programs that leave metadata to its defaults."""
         found = document.get("event_type", cls.type_name)
         if found != cls.type_name:
-            raise DecodeError("unknown-type", f"event_type is {str(found)[:80]!r} in the stream of {cls.type_name!r}")
-        version = document.get("event_version", 1)
-        if isinstance(version, int) and version > cls.version:
             raise DecodeError(
-                "newer-version", f"event_version is {version}, this program knows {cls.type_name} up to {cls.version}"
+                "unknown-type", f"event_type is {str(found)[:80]!r} in the stream of {cls.type_name!r}"
             )
         document = cls.upcast({**document, "event_type": cls.type_name})
         document.setdefault("event_version", cls.version)
@@ -98,11 +95,6 @@ def _document(raw: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise DecodeError("json", f"event: a JSON object is expected, not {type(document).__name__}")
     return document
-
-
-def _version(document: dict[str, Any]) -> int:
-    version = document.get("event_version", 1)
-    return version if isinstance(version, int) and version > 0 else 2**63
 
 
 def _time_of(entry_id: str) -> str:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from busredis.errors import DecodeError, DuplicateEventType, EncodeError, RegistrationError, UnknownEventType
-from busredis.json_value import freeze
+from busredis.json_value import freeze, freeze_document, freeze_json
 
 #: What an event type may be called: it becomes part of a key and of file names.
 EVENT_TYPE_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
@@ -43,7 +43,10 @@ def new_event_id() -> UUID:
 
 
 def _utc(value: datetime) -> datetime:
-    return value if value.tzinfo is UTC else value.astimezone(UTC)
+    try:
+        return value if value.tzinfo is UTC else value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time is outside of the years 1 to 9999 in UTC") from None
 
 
 def _now() -> datetime:
@@ -103,10 +106,12 @@ class DomainEvent(BaseModel):
     event_id: Annotated[UUID, Field(strict=False), _META] = Field(default_factory=new_event_id)
     event_type: Annotated[str, _META] = ""
     event_version: Annotated[int, Field(ge=1), _META] = 1
-    occurred_at: Annotated[AwareDatetime, Field(strict=False), AfterValidator(_utc), _META] = Field(default_factory=_now)
+    occurred_at: Annotated[AwareDatetime, Field(strict=False), AfterValidator(_utc), _META] = Field(
+        default_factory=_now
+    )
     aggregate_id: OptionalText = None
     aggregate_type: OptionalText = None
-    aggregate_version: Annotated[int | None, _META] = None
+    aggregate_version: Annotated[int | None, Field(ge=0, lt=2**63), _META] = None
     correlation_id: OptionalText = None
     causation_id: OptionalText = None
     user_id: OptionalText = None
@@ -120,7 +125,9 @@ class DomainEvent(BaseModel):
     _payload_fields: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def __pydantic_init_subclass__(cls, *, event_type: str | None = None, event_version: int | None = None) -> None:
+    def __pydantic_init_subclass__(
+        cls, *, event_type: str | None = None, event_version: int | None = None
+    ) -> None:
         cls.type_name = _valid_type_name(event_type or cls.__name__)
         cls.version = event_version or 1
         cls.upcasters = {}
@@ -168,7 +175,11 @@ class DomainEvent(BaseModel):
     def to_json(self) -> bytes:
         """The event as it is stored: metadata that is not set is left out. Raises EncodeError."""
         values = self.__dict__
-        wire = {name: values[attribute] for name, attribute in self._metadata_fields if values[attribute] is not None}
+        wire = {
+            name: values[attribute]
+            for name, attribute in self._metadata_fields
+            if values[attribute] is not None
+        }
         wire["payload"] = {name: values[name] for name in self._payload_fields}
         return _dumps(wire)
 
@@ -182,8 +193,8 @@ class DomainEvent(BaseModel):
             raise DecodeError("json", f"an event is a JSON object, not {type(data).__name__}")
         event_class = cls._class_for(data.get("event_type"))
         try:
-            raw = _dumps(event_class.upcast(data))
-        except EncodeError as error:
+            raw = _dumps(freeze_document(event_class.upcast(data)))
+        except (EncodeError, ValueError) as error:
             raise DecodeError("json", str(error)) from error
         event = event_class.from_json(raw)
         assert isinstance(event, cls)
@@ -207,7 +218,9 @@ class DomainEvent(BaseModel):
         """The event in `raw`, which is of this class and of its version. Raises DecodeError naming the field."""
         try:
             # The validator itself, since model_validate_json only repeats the options that are given here.
-            event = cls.__pydantic_validator__.validate_json(raw, by_alias=True, by_name=False, extra="ignore")
+            event = cls.__pydantic_validator__.validate_json(
+                raw, by_alias=True, by_name=False, extra="ignore"
+            )
         except ValidationError as error:
             raise describe(error) from None
         if event.__pydantic_fields_set__.isdisjoint(cls._payload_fields):
@@ -221,9 +234,16 @@ class DomainEvent(BaseModel):
         found = data.get("event_version", 1)
         if not isinstance(found, int) or isinstance(found, bool) or found < 1:
             raise DecodeError("version", f"event_version is a whole number from 1, not {found!r}")
+        if found > cls.version:
+            raise DecodeError(
+                "newer-version",
+                f"event_version is {found}, this program knows {cls.type_name} up to {cls.version}",
+            )
+        if found < cls.version:
+            _check_object(data.get("payload"))
         while found < cls.version:
             try:
-                data = {**data, "payload": cls.upcasters[found](dict(data.get("payload") or {}))}
+                data = {**data, "payload": cls.upcasters[found](dict(data["payload"]))}
             except Exception as error:
                 raise DecodeError("upcast", f"{cls.type_name} v{found} to v{found + 1}: {error!r}") from error
             found += 1
@@ -246,7 +266,10 @@ class DomainEvent(BaseModel):
 
 
 def _check_payload(raw: bytes) -> None:
-    payload = orjson.loads(raw).get("payload")
+    _check_object(orjson.loads(raw).get("payload"))
+
+
+def _check_object(payload: object) -> None:
     if not isinstance(payload, dict):
         found = "missing" if payload is None else f"of type {type(payload).__name__}"
         raise DecodeError("validation", f"payload: is {found}, a JSON object is expected")
@@ -256,7 +279,22 @@ def _dumps(value: object) -> bytes:
     try:
         return orjson.dumps(value, default=_json_form)
     except TypeError as error:
-        raise EncodeError(f"the event cannot be written as JSON: {error.__cause__ or error}") from error
+        place = _unwritable(value)
+        raise EncodeError(f"{place}: cannot be written as JSON: {error.__cause__ or error}") from error
+
+
+def _unwritable(document: object) -> str:
+    """The field of an event that is no JSON."""
+    if not isinstance(document, dict):
+        return "event"
+    payload = document.get("payload")
+    parts = {f"payload.{name}": value for name, value in payload.items()} if isinstance(payload, dict) else {}
+    for name, value in (parts | document).items():
+        try:
+            orjson.dumps(value, default=_json_form)
+        except TypeError:
+            return name
+    return "event"
 
 
 def _json_form(value: object) -> Any:
@@ -266,7 +304,9 @@ def _json_form(value: object) -> Any:
 
 def _valid_type_name(name: str) -> str:
     if not EVENT_TYPE_PATTERN.fullmatch(name):
-        raise RegistrationError(f"event type {name!r} is not a name: letters, digits, '_', '.', '-', at most 128")
+        raise RegistrationError(
+            f"event type {name!r} is not a name: letters, digits, '_', '.', '-', at most 128"
+        )
     return name
 
 
@@ -281,7 +321,9 @@ def _sort_fields(cls: type[DomainEvent]) -> tuple[tuple[tuple[str, str], ...], t
             metadata.append((name, name))
             continue
         if name in _RESERVED:
-            raise RegistrationError(f"{cls.__name__}.{name}: a payload field cannot be named like this metadata field")
+            raise RegistrationError(
+                f"{cls.__name__}.{name}: a payload field cannot be named like this metadata field"
+            )
         if name in METADATA:
             metadata.append((name, f"metadata_{name}"))
             fields[f"metadata_{name}"] = _displaced(name)
@@ -289,7 +331,7 @@ def _sort_fields(cls: type[DomainEvent]) -> tuple[tuple[tuple[str, str], ...], t
         field.validation_alias = AliasPath("payload", name)
         field.alias_priority = 2
         if not _is_plain(field.annotation) and not any(_is_freeze(mark) for mark in field.metadata):
-            field.metadata.append(AfterValidator(freeze))
+            field.metadata.append(AfterValidator(freeze_json if _is_free(field.annotation) else freeze))
             field.validate_default = True
     order = {name: index for index, name in enumerate(METADATA)}
     return tuple(sorted(metadata, key=lambda pair: order[pair[0]])), tuple(payload)
@@ -298,14 +340,23 @@ def _sort_fields(cls: type[DomainEvent]) -> tuple[tuple[tuple[str, str], ...], t
 def _displaced(name: str) -> FieldInfo:
     """The field that keeps a piece of metadata whose own name the payload has taken."""
     original = DomainEvent.__pydantic_fields__[name]
-    field = FieldInfo.from_annotated_attribute(Annotated[original.annotation, _META], None)  # type: ignore[arg-type]
+    field = FieldInfo.from_annotated_attribute(Annotated[(original.annotation, *original.metadata)], None)  # type: ignore[arg-type]
     field.validation_alias = name
     field.alias_priority = 2
     return field
 
 
 def _is_freeze(mark: object) -> bool:
-    return isinstance(mark, AfterValidator) and mark.func is freeze
+    return isinstance(mark, AfterValidator) and mark.func in (freeze, freeze_json)
+
+
+def _is_free(annotation: Any) -> bool:
+    """Whether `annotation` takes any JSON value somewhere, and so cannot say what else it was."""
+    if annotation in (Any, object, dict, list):
+        return True
+    if typing.get_origin(annotation) in (dict, list, typing.Union, type(str | None)):
+        return any(map(_is_free, typing.get_args(annotation)))
+    return False
 
 
 def _is_plain(annotation: Any) -> bool:

@@ -1,15 +1,20 @@
 """JSON values that nobody can change: frozen dicts and lists, and the limits every payload keeps."""
 
 import math
-from collections.abc import Iterable
-from datetime import date, datetime
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from enum import Enum
 from typing import Any, NoReturn
+
+from pydantic_core import to_jsonable_python
 
 #: Nesting beyond this is refused on both sides: orjson writes at most 254 levels, and nobody reads them.
 MAX_DEPTH = 64
 
-_PLAIN = frozenset({str, bool, type(None), date})
+_PLAIN = frozenset({str, bool, type(None)})
+
+#: What to do with a value that is no JSON value, at a path and depth.
+_Foreign = Callable[[Any, str, int], Any]
 
 
 def _immutable(*_args: object, **_kwargs: object) -> NoReturn:
@@ -21,7 +26,7 @@ class FrozenDict(dict[str, Any]):
 
     __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _immutable  # type: ignore[assignment]
 
-    def __hash__(self) -> int:  # type: ignore[override]
+    def __hash__(self) -> int:
         return hash(frozenset(self.items()))
 
     def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
@@ -40,7 +45,7 @@ class FrozenList(list[Any]):
     __setitem__ = __delitem__ = append = clear = extend = insert = pop = remove = _immutable  # type: ignore[assignment]
     reverse = sort = __iadd__ = __imul__ = _immutable  # type: ignore[assignment]
 
-    def __hash__(self) -> int:  # type: ignore[override]
+    def __hash__(self) -> int:
         return hash(tuple(self))
 
     def __reduce__(self) -> tuple[type, tuple[Iterable[Any]]]:
@@ -59,25 +64,60 @@ def freeze(value: Any) -> Any:
     Raises ValueError, naming the place, for what JSON cannot carry and give back: floats that are not finite,
     integers beyond 64 bits, datetimes without a zone, keys that are no strings, nesting deeper than MAX_DEPTH.
     """
-    return _freeze(value, "", 0)
+    return _freeze(value, "", 0, _keep)
 
 
-def _freeze(value: Any, path: str, depth: int) -> Any:
+def freeze_json(value: Any) -> Any:
+    """As `freeze`, for a field that takes any JSON value: dates, UUIDs, tuples, models ... become JSON values.
+
+    Nothing would tell a reader to turn them back, so an event has them in the form in which they return.
+    """
+    return _freeze(value, "", 0, _convert)
+
+
+def freeze_document(document: dict[str, Any]) -> Any:
+    """As `freeze_json`, for a whole event: the envelope and the payload are no nesting of a value."""
+    return _freeze(document, "", -2, _convert)
+
+
+def _freeze(value: Any, path: str, depth: int, foreign: _Foreign) -> Any:
     kind = type(value)
     if kind in _PLAIN:
         return value
     if depth > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels at {path[:80]}")
     if isinstance(value, dict):
-        return FrozenDict({_key(key, path): _freeze(item, f"{path}.{key}", depth + 1) for key, item in value.items()})
+        return FrozenDict(
+            {
+                _key(key, path): _freeze(item, f"{path}.{key}", depth + 1, foreign)
+                for key, item in value.items()
+            }
+        )
     if isinstance(value, list):
-        return FrozenList([_freeze(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)])
+        return FrozenList([_freeze(item, f"{path}[{i}]", depth + 1, foreign) for i, item in enumerate(value)])
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no JSON number{_at(path)}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ValueError(f"the integer does not fit in 64 bits{_at(path)}; send it as a string")
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError(f"the datetime has no time zone{_at(path)}; use datetime.now(UTC)")
+    return value if isinstance(value, str | int | float) else foreign(value, path, depth)
+
+
+def _keep(value: Any, path: str, depth: int) -> Any:
     if isinstance(value, tuple) and type(value) is tuple:
-        return tuple(_freeze(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value))
-    if isinstance(value, set):
-        return frozenset(value)
-    _check_scalar(value, path)
-    return value
+        return tuple(_freeze(item, f"{path}[{i}]", depth + 1, _keep) for i, item in enumerate(value))
+    return frozenset(value) if isinstance(value, set) else value
+
+
+def _convert(value: Any, path: str, depth: int) -> Any:
+    if isinstance(value, tuple | set | frozenset):
+        return _freeze(list(value), path, depth, _convert)
+    try:
+        plain = to_jsonable_python(value)
+    except ValueError as error:
+        raise ValueError(f"{error}{_at(path)}") from None
+    return _freeze(plain, path, depth, _convert)
 
 
 def _key(key: object, path: str) -> str:
@@ -86,11 +126,5 @@ def _key(key: object, path: str) -> str:
     raise ValueError(f"the keys of a JSON object are strings, not {type(key).__name__}, at {path or '.'}")
 
 
-def _check_scalar(value: object, path: str) -> None:
-    place = f" at {path}" if path else ""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is no JSON number{place}")
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise ValueError(f"the integer does not fit in 64 bits{place}; send it as a string")
-    if isinstance(value, datetime) and value.tzinfo is None:
-        raise ValueError(f"the datetime has no time zone{place}; use datetime.now(UTC)")
+def _at(path: str) -> str:
+    return f" at {path[:80]}" if path else ""

@@ -1,0 +1,75 @@
+"""What a handler is given beside its event."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from busredis.commands import Arg, many, raw, script
+from busredis.errors import ServerError
+from busredis.events import DomainEvent
+from busredis.lua import Source
+
+if TYPE_CHECKING:
+    from busredis.client import AsyncClient
+    from busredis.keys import Keys
+    from busredis.publisher import AsyncPublisher
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What all handlers of a daemon share."""
+
+    keys: "Keys"
+    client: "AsyncClient"
+    publisher: "AsyncPublisher"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The delivery that is being handled: which entry, which attempt, and the means to act on it.
+
+    `entry_id` rises strictly over all event types of a partition. `attempt` counts from 1.
+    """
+
+    entry_id: str
+    stream: str
+    group: str
+    attempt: int
+    max_attempts: int
+    tools: Tools | None = None
+    replaying: bool = False
+
+    def view(self, name: str) -> str:
+        """The key of a read model, in the partition of this event."""
+        return self._tools().keys.view(name)
+
+    async def execute(self, *command: Arg) -> Any:
+        """One Redis command; the raw reply (bytes, int, list, None). Raises ServerError."""
+        return await self._tools().client.run(raw(*command).__iter__())
+
+    async def execute_many(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
+        """Commands in one transaction and one round trip: all of them or none. Raises ServerError."""
+        if not commands:
+            return []
+        replies = await self._tools().client.run(many([("MULTI",), *commands, ("EXEC",)]))
+        for reply in [*replies, *(replies[-1] if isinstance(replies[-1], list) else [])]:
+            if isinstance(reply, ServerError):
+                raise reply
+        results: list[Any] = replies[-1]
+        return results
+
+    async def script(self, lua: str, keys: Sequence[str], args: Sequence[Arg]) -> Any:
+        """One Lua script, atomically; the raw reply. Raises ServerError."""
+        return await self._tools().client.run(script(Source.of("handler", lua), keys, args))
+
+    async def publish(self, event: DomainEvent, *, key: str | None = None) -> str:
+        """Publishes an event that this one caused; see Publisher.publish.
+
+        A handler may run again: with `key` (say, the id of its event and a word) the event is stored once.
+        """
+        return await self._tools().publisher.publish(event, key=key)
+
+    def _tools(self) -> Tools:
+        if self.tools is None:
+            raise RuntimeError("this handler runs on the in-memory bus, which has no server to use")
+        return self.tools

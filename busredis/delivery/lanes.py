@@ -1,0 +1,192 @@
+"""Lanes: what runs the deliveries of one consumer, as many at a time as the handler's concurrency."""
+
+import asyncio
+import contextvars
+import queue
+import threading
+import time
+from typing import Protocol
+
+from busredis.delivery.model import RELEASE, Delivery, Outcome
+from busredis.delivery.process import Process
+from busredis.delivery.settle import Settler
+
+#: A process with so many threads that no timeout could end reads no more for that handler.
+MAX_STUCK_THREADS = 16
+
+
+class Gate:
+    """Closed while one suspect is run with nothing beside it; shared by all consumers of a process."""
+
+    def __init__(self) -> None:
+        self.suspects = asyncio.Lock()
+        self.opened = asyncio.Event()
+        self.opened.set()
+        self.opened_for_threads = threading.Event()
+        self.opened_for_threads.set()
+
+    def close(self) -> None:
+        self.opened.clear()
+        self.opened_for_threads.clear()
+
+    def open(self) -> None:
+        self.opened.set()
+        self.opened_for_threads.set()
+
+
+class Lanes(Protocol):
+    """Takes deliveries in order and settles each."""
+
+    def put(self, delivery: Delivery) -> None: ...
+    def running(self) -> list[Delivery]:
+        """What is being run right now."""
+        ...
+
+    def waiting(self) -> int:
+        """How many were put and not started."""
+        ...
+
+    def hand_back(self) -> None:
+        """Releases what was not started, and starts nothing more."""
+        ...
+
+    async def cancel(self) -> None:
+        """Ends what still runs, as far as it can be ended."""
+        ...
+
+
+class TaskLanes:
+    """Lanes of an async handler: long-lived tasks that await it in place. No task is made for an event."""
+
+    def __init__(self, process: Process, settler: Settler, gate: Gate) -> None:
+        self._process, self._settler, self._gate = process, settler, gate
+        self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._running: list[Delivery | None] = [None] * process.handler.concurrency
+        self._closed = False
+        self._tasks = [asyncio.create_task(self._run(lane)) for lane in range(process.handler.concurrency)]
+
+    def put(self, delivery: Delivery) -> None:
+        self._inbox.put_nowait(delivery)
+
+    async def _run(self, lane: int) -> None:
+        inbox, settler, gate, process = self._inbox, self._settler, self._gate, self._process
+        while True:
+            delivery = inbox.get_nowait() if not inbox.empty() else await inbox.get()
+            if not gate.opened.is_set():
+                await gate.opened.wait()
+            if self._closed:
+                settler.add(delivery, RELEASE)
+                continue
+            if delivery.lost:
+                settler.add(delivery, RELEASE)  # another daemon has it: fenced, this only forgets it here
+                continue
+            self._running[lane] = delivery
+            outcome = await process.run(delivery)
+            self._running[lane] = None
+            settler.add(delivery, outcome)
+
+    def running(self) -> list[Delivery]:
+        return [delivery for delivery in self._running if delivery is not None]
+
+    def waiting(self) -> int:
+        return self._inbox.qsize()
+
+    def hand_back(self) -> None:
+        self._closed = True
+        while not self._inbox.empty():
+            self._settler.add(self._inbox.get_nowait(), RELEASE)
+
+    async def cancel(self) -> None:
+        self._process.stopping = True
+        # Twice: the first cancellation ends the handler, the second its lane, which would wait for more.
+        for _ in range(2):
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=1)
+
+
+class ThreadLanes:
+    """Lanes of a sync handler: threads that take from one queue. A thread over its timeout is replaced."""
+
+    def __init__(self, process: Process, settler: Settler, gate: Gate) -> None:
+        self._process, self._settler, self._gate = process, settler, gate
+        self._inbox: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
+        self._running: dict[threading.Thread, Delivery] = {}
+        self._given_up: set[Delivery] = set()
+        self._closed = False
+        self._lock = threading.Lock()
+        for _ in range(process.handler.concurrency):
+            self._start()
+        timeout = process.handler.timeout
+        self._watch = asyncio.create_task(self._watch_timeouts(timeout.total_seconds())) if timeout else None
+
+    def _start(self) -> None:
+        context = contextvars.copy_context()
+        name = f"busredis {self._process.handler.name}"
+        threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True).start()
+
+    def put(self, delivery: Delivery) -> None:
+        self._inbox.put(delivery)
+
+    def _run(self) -> None:
+        me, gate = threading.current_thread(), self._gate
+        while (delivery := self._inbox.get()) is not None:
+            gate.opened_for_threads.wait()
+            if self._closed or delivery.lost:
+                self._settler.add_from_thread(delivery, RELEASE)
+                continue
+            self._running[me] = delivery
+            outcome = self._process.run_blocking(delivery)
+            with self._lock:
+                # A set lookup by identity: Delivery compares as itself.
+                abandoned = delivery in self._given_up
+                self._given_up.discard(delivery)
+                self._running.pop(me, None)
+            if abandoned:
+                return
+            self._settler.add_from_thread(delivery, outcome)
+
+    async def _watch_timeouts(self, limit: float) -> None:
+        while True:
+            await asyncio.sleep(min(1.0, limit / 4))
+            late = [d for d in self.running() if d.started_at and time.monotonic() - d.started_at > limit]
+            for delivery in late:
+                self._give_up(delivery)
+
+    def _give_up(self, delivery: Delivery) -> None:
+        with self._lock:
+            thread = next((t for t, d in self._running.items() if d is delivery), None)
+            if thread is None or delivery in self._given_up:
+                return
+            self._given_up.add(delivery)
+            del self._running[thread]
+        outcome: Outcome = self._process.timed_out(delivery)
+        self._settler.add(delivery, outcome)
+        if len(self._given_up) < MAX_STUCK_THREADS:
+            self._start()
+
+    def running(self) -> list[Delivery]:
+        return list(self._running.values())
+
+    def waiting(self) -> int:
+        return self._inbox.qsize()
+
+    def hand_back(self) -> None:
+        self._closed = True
+        while not self._inbox.empty():
+            try:
+                delivery = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            if delivery is not None:
+                self._settler.add(delivery, RELEASE)
+
+    async def cancel(self) -> None:
+        if self._watch:
+            self._watch.cancel()
+        for delivery in self.running():
+            with self._lock:
+                self._given_up.add(delivery)
+            self._settler.add(delivery, RELEASE)
+        for _ in range(self._process.handler.concurrency):
+            self._inbox.put(None)

@@ -1,0 +1,118 @@
+"""One attempt: decode, handle, judge. Decides how a delivery ends; acting on it is the settler's."""
+
+import asyncio
+import time
+import traceback
+
+from busredis.codec import Codec
+from busredis.context import current_event
+from busredis.delivery.context import Context, Tools
+from busredis.delivery.model import (
+    ACK,
+    MAX_TRACEBACK,
+    RELEASE,
+    Delivery,
+    HandlerTimeout,
+    Outcome,
+    Verdict,
+    bounded,
+    judge,
+)
+from busredis.errors import DecodeError, Signal
+from busredis.events import DomainEvent
+from busredis.router import Handler
+
+
+class Process:
+    """Runs the deliveries of one handler; `stopping` tells its own cancellation from one that a handler raised."""
+
+    def __init__(self, handler: Handler, codec: Codec, tools: Tools | None) -> None:
+        self.handler = handler
+        self.stopping = False
+        self._codec = codec
+        self._tools = tools
+        self._timeout = handler.timeout.total_seconds() if handler.timeout else None
+
+    async def run(self, delivery: Delivery) -> Outcome:
+        """One attempt of an async handler, on the loop."""
+        delivery.started_at = time.monotonic()
+        token = current_event.set(None)
+        try:
+            event = self._decode(delivery)
+            current_event.set(event)
+            function = self.handler.function
+            arguments = (event, self._context(delivery)) if self.handler.takes_context else (event,)
+            if self._timeout is None:
+                await function(*arguments)
+            else:
+                await self._within(self._timeout, function(*arguments))
+        except BaseException as error:  # noqa: BLE001 - the user's handler: whatever it raises is its failure
+            if isinstance(error, asyncio.CancelledError) and self.stopping:
+                return RELEASE
+            return self._judge(error, delivery)
+        finally:
+            delivery.ended_at = time.monotonic()
+            current_event.reset(token)
+        return ACK
+
+    async def _within(self, seconds: float, call: object) -> None:
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                await call  # type: ignore[misc]  # the coroutine of an async handler
+        except TimeoutError as error:
+            if limit.expired():
+                raise HandlerTimeout(f"the handler took longer than {self.handler.timeout}") from error
+            raise
+
+    def run_blocking(self, delivery: Delivery) -> Outcome:
+        """One attempt of a sync handler, in a thread; its timeout is watched by who waits for the thread."""
+        delivery.started_at = time.monotonic()
+        token = current_event.set(None)
+        try:
+            event = self._decode(delivery)
+            current_event.set(event)
+            arguments = (event, self._context(delivery)) if self.handler.takes_context else (event,)
+            self.handler.function(*arguments)
+        except BaseException as error:  # noqa: BLE001 - the user's handler: whatever it raises is its failure
+            return self._judge(error, delivery)
+        finally:
+            delivery.ended_at = time.monotonic()
+            current_event.reset(token)
+        return ACK
+
+    def timed_out(self, delivery: Delivery) -> Outcome:
+        """The end of an attempt whose thread did not return in time."""
+        return judge(
+            HandlerTimeout(f"the handler took longer than {self.handler.timeout} and could not be interrupted"),
+            delivery.attempt,
+            self.handler.max_attempts,
+        )
+
+    def crashed(self, delivery: Delivery) -> Outcome:
+        """The end of an entry that was delivered as often as allowed and never finished."""
+        found = f"delivered {delivery.attempt} times and never finished: its handler or its process died each time"
+        return Outcome(Verdict.DEAD_LETTER, "crashed", found)
+
+    def _decode(self, delivery: Delivery) -> DomainEvent:
+        if not delivery.fields:
+            raise DecodeError("trimmed", f"entry {delivery.entry_id} was deleted from its stream while it was pending")
+        return self._codec.decode(delivery.event_class, delivery.entry_id, delivery.fields)
+
+    def _context(self, delivery: Delivery) -> Context:
+        handler = self.handler
+        return Context(
+            delivery.id.decode(), delivery.stream, handler.name, delivery.attempt, handler.max_attempts, self._tools
+        )
+
+    def _judge(self, error: BaseException, delivery: Delivery) -> Outcome:
+        outcome = judge(error, delivery.attempt, self.handler.max_attempts)
+        if not isinstance(error, Signal | DecodeError):
+            outcome.traceback = _traceback(error)
+        return outcome
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return bounded("".join(traceback.format_exception(error, limit=-30)), MAX_TRACEBACK)
+    except Exception:  # noqa: BLE001 - the user's __str__ again
+        return ""
