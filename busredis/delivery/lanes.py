@@ -24,6 +24,8 @@ class Gate:
         self.opened.set()
         self.opened_for_threads = threading.Event()
         self.opened_for_threads.set()
+        #: The lanes of every consumer of the process.
+        self.lanes: list["Lanes"] = []
 
     def close(self) -> None:
         self.opened.clear()

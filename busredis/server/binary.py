@@ -21,7 +21,11 @@ class ServerNotFound(BusError):
 
     def __init__(self, asked: str | None = None) -> None:
         self.asked = asked
-        found = f"BUSREDIS_SERVER={asked!r} is no program" if asked else "no redis-server or valkey-server was found"
+        found = (
+            f"BUSREDIS_SERVER={asked!r} is no program"
+            if asked
+            else "no redis-server or valkey-server was found"
+        )
         super().__init__(f"{found}; {_ADVICE}")
 
 

@@ -1,0 +1,178 @@
+"""Reads new entries of one group and gives them to its lanes."""
+
+import asyncio
+import logging
+import random
+import time
+from datetime import timedelta
+
+from busredis.client import AsyncClient
+from busredis.daemon.stats import Stats
+from busredis.delivery.lanes import Gate, Lanes, TaskLanes, ThreadLanes
+from busredis.delivery.model import Delivery, Outcome, Verdict
+from busredis.delivery.pending import Pending, Row
+from busredis.delivery.process import Process
+from busredis.delivery.settle import Settler
+from busredis.errors import ConnectionLost, GroupMissing, ServerError
+from busredis.settings import Settings
+
+log = logging.getLogger("busredis.daemon")
+
+#: The margin of the socket's timeout over BLOCK, so that a half-open connection is noticed and a quiet one is not.
+BLOCK_MARGIN = timedelta(seconds=2)
+#: How much work, in seconds, a consumer takes in hand beyond what runs.
+_AHEAD = 0.25
+
+
+class Consumer:
+    """One handler in one daemon: its reading, its lanes, its settler."""
+
+    def __init__(self, pending: Pending, process: Process, client: AsyncClient, gate: Gate, settings: Settings) -> None:
+        self.pending, self.process, self.client = pending, process, client
+        self.stats = Stats(process.handler.name)
+        self.settler = Settler(pending, client, self._settled)
+        lanes: type[TaskLanes | ThreadLanes] = TaskLanes if process.handler.is_async else ThreadLanes
+        self.lanes: Lanes = lanes(process, self.settler, gate)
+        self.empty = False
+        self._settings = settings
+        self._classes = {pending.keys.stream(cls.type_name): cls for cls in process.handler.event_classes()}
+        self._reader: AsyncClient | None = None
+        self._stopping = False
+        self._room = asyncio.Event()
+        self._limit = min(32, settings.prefetch)
+        self._turn = 0
+
+    def use_reader(self, reader: AsyncClient) -> None:
+        """Blocking reads have a connection of their own, whose timeout is longer than BLOCK."""
+        self._reader = reader
+
+    async def prepare(self) -> None:
+        """Creates the group where it is missing. Raises ServerError."""
+        await self.client.run(self.pending.ensure(self.process.handler.start_id(), restore=False))
+
+    async def run(self) -> None:
+        """Reads until stopped; survives whatever the server does."""
+        pause, told = 0.05, False
+        while not self._stopping:
+            try:
+                await self._read_some()
+            except GroupMissing as error:
+                await self._restore(error)
+            except ServerError as error:
+                if not told:
+                    log.warning("reading waits for the server: %s", error, extra={"group": self.pending.group})
+                    told = True
+                await self._pause(random.uniform(0, pause))  # noqa: S311 - jitter
+                pause = min(pause * 2, self._settings.reconnect_cap.total_seconds())
+                if isinstance(error, ConnectionLost):
+                    await self._recover_own()
+            else:
+                if told:
+                    log.info("reading goes on", extra={"group": self.pending.group})
+                pause, told = 0.05, False
+
+    async def _read_some(self) -> None:
+        assert self._reader is not None
+        streams = self.pending.streams
+        room = max(self._limit, len(streams)) - len(self.settler.held)
+        if room < len(streams):
+            self._room.clear()
+            await self._room.wait()
+            return
+        # COUNT is for each stream (https://redis.io/docs/latest/commands/xreadgroup/): share the room among them.
+        block = max(1, int(self._settings.block.total_seconds() * 1000))
+        reply = await self._reader.run(self.pending.read(streams, max(1, room // len(streams)), block))
+        self.empty = not reply
+        now = time.monotonic()
+        for stream, entries in reply:
+            name = stream.decode()
+            for entry_id, fields in entries:
+                self.take(Delivery(name, self._classes[name], entry_id, fields, 1, self.pending.consumer, now))
+
+    def take(self, delivery: Delivery) -> None:
+        """Holds a delivery and gives it to the lanes."""
+        self.settler.hold(delivery)
+        self.lanes.put(delivery)
+
+    def event_class(self, stream: str) -> type:
+        return self._classes[stream]
+
+    def room(self) -> int:
+        return max(self._limit, len(self.pending.streams)) - len(self.settler.held)
+
+    def _settled(self, delivery: Delivery, outcome: Outcome) -> None:
+        self.stats.count(delivery, outcome)
+        if delivery.lost and outcome.verdict is not Verdict.RELEASE:
+            log.warning(
+                "the lease was lost: another daemon handles this entry, or did",
+                extra={"group": self.pending.group, "entry_id": delivery.entry_id},
+            )
+        if outcome.verdict in (Verdict.RETRY, Verdict.DEAD_LETTER) and not delivery.lost:
+            level = logging.WARNING if outcome.verdict is Verdict.RETRY else logging.ERROR
+            log.log(
+                level,
+                "%s after attempt %d of %s: %s: %s",
+                outcome.verdict.value,
+                delivery.attempt,
+                self.pending.group,
+                outcome.reason,
+                outcome.error,
+                extra={"group": self.pending.group, "entry_id": delivery.entry_id, "attempt": delivery.attempt},
+            )
+            if outcome.verdict is Verdict.DEAD_LETTER and outcome.traceback:
+                log.error("%s", outcome.traceback, extra={"group": self.pending.group, "entry_id": delivery.entry_id})
+        took = max(delivery.ended_at - delivery.started_at, 1e-6)
+        fitting = int(_AHEAD * self.process.handler.concurrency / took)
+        self._limit = max(self.process.handler.concurrency, min(self._settings.prefetch, self._limit * 2, fitting))
+        if not self._room.is_set() and self.room() * 2 >= self._limit:
+            self._room.set()
+        if not self.settler.held:
+            self._room.set()
+
+    async def _restore(self, error: Exception) -> None:
+        log.warning("group %s is missing, it is restored: %s", self.pending.group, error)
+        try:
+            await self.client.run(self.pending.ensure(self.process.handler.start_id(), restore=True))
+        except ServerError:
+            await self._pause(0.2)
+
+    async def _recover_own(self) -> None:
+        """Takes what was delivered to this consumer in a reply that got lost."""
+        try:
+            rows = await self.client.run(self.pending.own())
+            for row in rows:
+                if (row.stream, row.id) not in self.settler.held:
+                    await self.reclaim(row, 0, row.count)
+        except ServerError:
+            return  # the next error, or the reclaimer, leads here again
+
+    async def reclaim(self, row: Row, least_idle_ms: int, count: int) -> Delivery | None:
+        """Takes a pending entry over and gives it to the lanes."""
+        delivery = await self.claim(row, least_idle_ms, count)
+        if delivery is not None:
+            self.take(delivery)
+        return delivery
+
+    async def claim(self, row: Row, least_idle_ms: int, count: int) -> Delivery | None:
+        """Takes a pending entry over; None if another daemon was faster. The caller takes or settles it."""
+        fields = await self.client.run(self.pending.claim(row, least_idle_ms, count))
+        if fields is None:
+            return None
+        gone = fields == []
+        return Delivery(
+            stream=row.stream,
+            event_class=self._classes[row.stream],
+            id=row.id,
+            fields=None if gone else fields,
+            attempt=row.count if gone else count,
+            holder=row.holder if gone else self.pending.consumer,
+            taken_at=time.monotonic(),
+        )
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def stop(self) -> None:
+        """Reads no more; a read that blocks ends within `block`."""
+        self._stopping = True
+        self._room.set()

@@ -1,0 +1,201 @@
+"""A daemon: runs the handlers of its routers until it is told to stop, then drains."""
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from busredis.client import AsyncClient, Client
+from busredis.codec import Codec
+from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
+from busredis.daemon.lease import Lease
+from busredis.daemon.reclaimer import Reclaimer
+from busredis.daemon.signals import on_stop
+from busredis.delivery.context import Tools
+from busredis.delivery.lanes import Gate
+from busredis.delivery.pending import Pending
+from busredis.delivery.process import Process
+from busredis.errors import CommandRefused, RegistrationError, ServerError
+from busredis.events import registry
+from busredis.keys import Keys
+from busredis.location import server_url
+from busredis.publisher import AsyncPublisher
+from busredis.router import Handler, Router
+from busredis.settings import Settings
+
+log = logging.getLogger("busredis.daemon")
+
+_TIMEOUT = timedelta(seconds=5)
+
+
+class Daemon:
+    """Runs every handler of `routers` as a consumer of its group, beside any number of other daemons.
+
+    Each event is handled at least once by each group, in order per stream while nothing fails, or becomes a dead
+    letter of that group. `run()` blocks until SIGTERM or SIGINT; `serve()` is the same on a running loop. With `burst`
+    it ends once nothing is left to do. `groups` runs only these handlers. `options` are fields of Settings.
+    """
+
+    def __init__(
+        self,
+        *routers: Router,
+        url: str | None = None,
+        namespace: str | None = None,
+        groups: list[str] | None = None,
+        burst: bool = False,
+        **options: Any,
+    ) -> None:
+        self.settings = Settings.load(url=url, namespace=namespace, **options)
+        self.handlers = _chosen(routers, groups)
+        registry.check()
+        for handler in self.handlers:
+            handler.event_classes()
+        self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex[:6]}".replace(" ", "")
+        self._url = server_url(self.settings)
+        self._burst = burst
+        self._stopping: asyncio.Event | None = None
+        self._now: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self) -> None:
+        """Runs until SIGTERM or SIGINT: drains within `grace`; a second signal stops at once, and loses nothing."""
+        asyncio.run(self.serve())
+
+    def stop(self) -> None:
+        """Asks the daemon to drain; called again, to stop at once. May be called from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        assert self._stopping is not None
+        assert self._now is not None
+        if self._stopping.is_set():
+            self._now.set()
+        self._stopping.set()
+
+    async def serve(self) -> None:
+        """Runs until stop(), a signal, or, with `burst`, until nothing is left."""
+        self._loop = asyncio.get_running_loop()
+        self._stopping, self._now = asyncio.Event(), asyncio.Event()
+        client = AsyncClient(self._url, timeout=_TIMEOUT)
+        reader = AsyncClient(self._url, timeout=self.settings.block + BLOCK_MARGIN)
+        publisher = AsyncPublisher(**self.settings.model_dump() | {"url": self._url})
+        gate = Gate()
+        tools = Tools(Keys(self.settings.namespace), client, publisher)
+        consumers = [self._consumer(handler, tools, gate) for handler in self.handlers]
+        gate.lanes = [consumer.lanes for consumer in consumers]
+        reclaimers = [Reclaimer(consumer, gate, self.settings) for consumer in consumers]
+        lease = Lease(Client(self._url, timeout=_TIMEOUT), consumers, self.settings)
+        with on_stop(self._stop):
+            lease.start()
+            try:
+                await self._run(consumers, reclaimers, reader)
+            finally:
+                # Last, since what still runs must keep its lease until it is settled or handed back.
+                await asyncio.to_thread(lease.stop)
+                await publisher.close()
+                await reader.close()
+                await client.close()
+
+    def _consumer(self, handler: Handler, tools: Tools, gate: Gate) -> Consumer:
+        streams = [tools.keys.stream(cls.type_name) for cls in handler.event_classes()]
+        pending = Pending(tools.keys, handler.name, self.name, streams)
+        process = Process(handler, Codec(self.settings.max_event_bytes), tools)
+        return Consumer(pending, process, tools.client, gate, self.settings)
+
+    async def _run(self, consumers: list[Consumer], reclaimers: list[Reclaimer], reader: AsyncClient) -> None:
+        assert self._stopping is not None
+        await self._prepare(consumers)
+        settlers = [asyncio.create_task(consumer.settler.run()) for consumer in consumers]
+        reading = []
+        for consumer in consumers:
+            consumer.use_reader(reader)
+            reading.append(asyncio.create_task(consumer.run()))
+        reading += [asyncio.create_task(reclaimer.run()) for reclaimer in reclaimers]
+        log.info("daemon %s runs %s", self.name, ", ".join(handler.name for handler in self.handlers))
+        stopped = asyncio.create_task(self._stopping.wait())
+        watch = [stopped, asyncio.create_task(self._until_empty(consumers, reclaimers))] if self._burst else [stopped]
+        done, _ = await asyncio.wait([*watch, *settlers, *reading], return_when=asyncio.FIRST_COMPLETED)
+        for consumer, reclaimer in zip(consumers, reclaimers, strict=True):
+            consumer.stop()
+            reclaimer.stop()
+        await self._drain(consumers, reading)
+        for task in [*watch, *settlers, *reading]:
+            task.cancel()
+        await asyncio.gather(*watch, *settlers, *reading, return_exceptions=True)
+        log.info("daemon %s has stopped", self.name)
+        for task in done:
+            if not task.cancelled() and task.exception() is not None:
+                raise task.exception()  # type: ignore[misc]  # a fault of our own: never hidden
+
+    async def _prepare(self, consumers: list[Consumer]) -> None:
+        """Creates the groups; waits for a server that is not there yet."""
+        assert self._stopping is not None
+        told = False
+        for consumer in consumers:
+            while not self._stopping.is_set():
+                try:
+                    await consumer.prepare()
+                    break
+                except CommandRefused:
+                    raise
+                except ServerError as error:
+                    if not told:
+                        log.warning("waiting for the server: %s", error)
+                        told = True
+                    await asyncio.sleep(0.2)
+
+    async def _drain(self, consumers: list[Consumer], reading: list[asyncio.Task[None]]) -> None:
+        """Lets what runs finish within `grace`, hands the rest back, and settles all of it."""
+        assert self._now is not None
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.settings.grace.total_seconds()
+        for consumer in consumers:
+            consumer.lanes.hand_back()
+        while any(consumer.lanes.running() for consumer in consumers) and loop.time() < until and not self._now.is_set():
+            await asyncio.sleep(0.01)
+        late = [consumer for consumer in consumers if consumer.lanes.running()]
+        for consumer in late:
+            log.warning("handler %s did not finish within grace, its entries are handed back", consumer.pending.group)
+            await consumer.lanes.cancel()
+        # A read that still blocks may yet bring entries: they are handed back by closed lanes.
+        await asyncio.wait(reading, timeout=self.settings.block.total_seconds() + 1)
+        flushing = [asyncio.create_task(consumer.settler.flush()) for consumer in consumers]
+        await asyncio.wait(flushing, timeout=3)
+        for consumer in consumers:
+            try:
+                await consumer.client.run(consumer.stats.flush(consumer.pending.keys))
+            except ServerError as error:
+                log.debug("stats not flushed: %s", error)
+        for task in flushing:
+            task.cancel()
+
+    async def _until_empty(self, consumers: list[Consumer], reclaimers: list[Reclaimer]) -> None:
+        """Returns when every group has read all and nothing is pending in it, whoever holds it."""
+        while True:
+            await asyncio.sleep(0.05)
+            if all(consumer.empty and not consumer.settler.held for consumer in consumers):
+                for reclaimer in reclaimers:
+                    try:
+                        await reclaimer.sweep()
+                    except ServerError:
+                        break
+                if all(r.pending_in_group == 0 for r in reclaimers) and all(c.empty for c in consumers):
+                    return
+
+
+def _chosen(routers: tuple[Router, ...], groups: list[str] | None) -> list[Handler]:
+    merged = Router()
+    for router in routers:
+        merged.include(router)
+    handlers = [handler for handler in merged if groups is None or handler.name in groups]
+    known = {handler.name for handler in merged}
+    if groups is not None and set(groups) - known:
+        missing = ", ".join(sorted(set(groups) - known))
+        raise RegistrationError(f"no handler is named {missing}; there are {', '.join(sorted(known)) or 'none'}")
+    if not handlers:
+        raise RegistrationError("no handler to run: register one with @router.on(EventClass)")
+    return handlers

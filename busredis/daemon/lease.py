@@ -1,0 +1,78 @@
+"""Renews the lease on everything this process holds, from a thread of its own: a handler that blocks the event
+loop keeps its entry, up to its timeout."""
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+
+from busredis.client import Client
+from busredis.daemon.consumer import Consumer
+from busredis.delivery.model import Delivery
+from busredis.errors import ServerError
+from busredis.settings import Settings
+
+log = logging.getLogger("busredis.daemon")
+
+
+class Lease:
+    """The renewing thread of one daemon."""
+
+    def __init__(self, client: Client, consumers: Sequence[Consumer], settings: Settings) -> None:
+        self._client, self._consumers = client, consumers
+        self._lease = settings.lease.total_seconds()
+        self._stop = threading.Event()
+        self._loop_thread = threading.get_ident()
+        self._told: set[bytes] = set()
+        self._thread = threading.Thread(target=self._run, name="busredis lease", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the renewal; called last, when nothing is held any more."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+        self._client.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._lease / 3):
+            for consumer in self._consumers:
+                try:
+                    self._renew(consumer)
+                except ServerError as error:
+                    log.warning("the lease waits for the server: %s", error, extra={"group": consumer.pending.group})
+
+    def _renew(self, consumer: Consumer) -> None:
+        now = time.monotonic()
+        held = [d for d in list(consumer.settler.held.values()) if now - d.taken_at > self._lease / 6 and not d.lost]
+        overdue = [d for d in held if self._is_overdue(consumer, d, now)]
+        if overdue and consumer.process.handler.is_async:
+            # Its timeout could not end it: it blocks the loop, and nothing that this process holds gets its turn.
+            self._tell(consumer, overdue[0])
+            return
+        held = [d for d in held if d not in overdue]
+        if held:
+            lost = self._client.run(consumer.pending.renew(held))
+            for delivery in held:
+                delivery.lost = delivery.lost or delivery.id in lost
+
+    def _is_overdue(self, consumer: Consumer, delivery: Delivery, now: float) -> bool:
+        timeout = consumer.process.handler.timeout
+        runs = delivery.started_at > 0 and delivery.ended_at < delivery.started_at
+        return timeout is not None and runs and now - delivery.started_at > timeout.total_seconds() + self._lease / 6
+
+    def _tell(self, consumer: Consumer, delivery: Delivery) -> None:
+        if delivery.id in self._told:
+            return
+        self._told.add(delivery.id)
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way to another stack
+        stack = "".join(traceback.format_stack(frame, limit=20)) if frame else ""
+        log.error(
+            "handler %s blocks the event loop beyond its timeout, its lease is left to expire:\n%s",
+            consumer.pending.group,
+            stack,
+            extra={"group": consumer.pending.group, "entry_id": delivery.entry_id},
+        )

@@ -1,0 +1,77 @@
+"""How long a handler takes and how its deliveries end, counted in Redis so that any program can show it."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from busredis.commands import Arg, Flow, many, pairs, raw
+from busredis.delivery.model import Delivery, Outcome, Verdict
+from busredis.keys import Keys
+
+#: Execution times are counted in buckets whose bounds grow by this factor: a percentile is exact to 20%.
+_GROWTH = 1.2
+_BASE_US = 1.0
+_LOG_GROWTH = math.log(_GROWTH)
+
+
+class Stats:
+    """Counts of one handler, flushed by and by."""
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self._counts: Counter[str] = Counter()
+        self._slowest_us = 0
+
+    def count(self, delivery: Delivery, outcome: Outcome) -> None:
+        if outcome.verdict is Verdict.RELEASE:
+            return
+        took_us = max(1, int((delivery.ended_at - delivery.started_at) * 1e6))
+        self._counts[f"us:{_bucket(took_us)}"] += 1
+        self._counts[f"outcome:{outcome.verdict.value}"] += 1
+        self._slowest_us = max(self._slowest_us, took_us)
+
+    def flush(self, keys: Keys) -> Flow[None]:
+        """Adds the counts to the hash of the group."""
+        counts, self._counts = self._counts, Counter()
+        if not counts:
+            return
+        key = keys.stats(self._group)
+        commands: list[tuple[Arg, ...]] = [("HINCRBY", key, name, count) for name, count in counts.items()]
+        known = yield from raw("HGET", key, "slowest_us")
+        if self._slowest_us > int(known or 0):
+            commands.append(("HSET", key, "slowest_us", self._slowest_us))
+        yield from many(commands)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Execution times of a handler, in seconds; `p50` and `p95` are exact to 20%."""
+
+    count: int
+    p50: float
+    p95: float
+    slowest: float
+    outcomes: dict[str, int]
+
+
+def read_times(keys: Keys, group: str) -> Flow[Times]:
+    """What all daemons of the group have counted."""
+    found = pairs((yield from raw("HGETALL", keys.stats(group))))
+    buckets = sorted((int(name[3:]), int(value)) for name, value in found.items() if name.startswith("us:"))
+    outcomes = {name[8:]: int(value) for name, value in found.items() if name.startswith("outcome:")}
+    slowest = int(found.get("slowest_us", 0)) / 1e6
+    total = sum(count for _, count in buckets)
+    return Times(total, _percentile(buckets, 0.5), _percentile(buckets, 0.95), slowest, outcomes)
+
+
+def _bucket(took_us: int) -> int:
+    return math.ceil(math.log(took_us / _BASE_US) / _LOG_GROWTH)
+
+
+def _percentile(buckets: list[tuple[int, int]], share: float) -> float:
+    total, seen = sum(count for _, count in buckets), 0
+    for index, count in buckets:
+        seen += count
+        if seen >= total * share:
+            return float(_BASE_US * _GROWTH**index / 1e6)
+    return 0.0
