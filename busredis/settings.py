@@ -45,8 +45,8 @@ class Settings(BaseSettings):
     grace: timedelta = timedelta(seconds=8)
     #: How often waiting and abandoned entries are looked for.
     sweep: timedelta = timedelta(seconds=1)
-    #: How long one blocking read waits for new entries.
-    block: timedelta = timedelta(seconds=5)
+    #: How long one blocking read waits for new entries; an idle daemon stops within it.
+    block: timedelta = timedelta(seconds=1)
     #: Most entries that one handler of one daemon holds at a time, all of them leased.
     prefetch: int = Field(512, ge=1, le=10_000)
     #: Longest pause between attempts to reach the server.

@@ -155,14 +155,18 @@ class Daemon:
         until = loop.time() + self.settings.grace.total_seconds()
         for consumer in consumers:
             consumer.lanes.hand_back()
+        # A read that still blocks may yet bring entries: closed lanes hand them back.
+        await asyncio.wait(reading, timeout=self.settings.block.total_seconds() + 1)
         while any(consumer.lanes.running() for consumer in consumers) and loop.time() < until and not self._now.is_set():
             await asyncio.sleep(0.01)
-        late = [consumer for consumer in consumers if consumer.lanes.running()]
-        for consumer in late:
-            log.warning("handler %s did not finish within grace, its entries are handed back", consumer.pending.group)
+        for consumer in consumers:
+            consumer.process.stopping = True
+            if consumer.lanes.running():
+                log.warning("handler %s did not finish within grace, its entry is handed back", consumer.pending.group)
             await consumer.lanes.cancel()
-        # A read that still blocks may yet bring entries: they are handed back by closed lanes.
-        await asyncio.wait(reading, timeout=self.settings.block.total_seconds() + 1)
+            consumer.lanes.hand_back()
+        for task in reading:
+            task.cancel()
         flushing = [asyncio.create_task(consumer.settler.flush()) for consumer in consumers]
         await asyncio.wait(flushing, timeout=3)
         for consumer in consumers:
