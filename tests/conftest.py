@@ -1,0 +1,35 @@
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from busredis.keys import Keys
+from tests.servers import RealServer, chosen_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory) -> Iterator[RealServer]:
+    _, binary = chosen_server()
+    running = RealServer(binary, tmp_path_factory.mktemp("server"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def namespace() -> str:
+    return f"t-{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def keys(namespace: str) -> Keys:
+    return Keys(namespace)
+
+
+@pytest.fixture
+def inspect(server: RealServer, keys: Keys) -> Iterator[redis.Redis]:
+    """A plain client to look and to meddle with; at the end every key must be one that Keys can name."""
+    with redis.Redis(port=server.port) as client:
+        yield client
+        found = [key.decode() for key in client.scan_iter(f"*{keys.namespace}*", count=1000)]
+        assert [key for key in found if not keys.known(key)] == []
