@@ -1,3 +1,4 @@
+import socket
 import uuid
 from collections.abc import Iterator
 
@@ -5,7 +6,7 @@ import pytest
 import redis
 
 from busredis.keys import Keys
-from tests.servers import RealServer, chosen_server
+from tests.real_server import RealServer, chosen_server
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +34,10 @@ def inspect(server: RealServer, keys: Keys) -> Iterator[redis.Redis]:
         yield client
         found = [key.decode() for key in client.scan_iter(f"*{keys.namespace}*", count=1000)]
         assert [key for key in found if not keys.known(key)] == []
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

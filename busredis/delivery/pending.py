@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from busredis.commands import Arg, Flow, many, pairs, raw, script
-from busredis.delivery.model import Delivery, Outcome
+from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.errors import ServerError
 from busredis.keys import WAITING, Keys
 
@@ -77,8 +77,14 @@ class Pending:
         return set((yield from script("settle", keys, [self.group, self.consumer, *args])))
 
     def wait(self, delivery: Delivery, outcome: Outcome) -> Flow[bool]:
-        """Lets an entry wait for its next attempt; false if the lease on it is lost."""
-        lost = yield from self._wait([delivery], waiting_name(outcome), outcome)
+        """Lets an entry wait for its next attempt; false if the lease on it is lost.
+
+        One whose entry was deleted meanwhile cannot be tried again: it becomes a dead letter.
+        """
+        lost, gone = yield from self._wait([delivery], waiting_name(outcome), outcome)
+        if gone:
+            outcome.verdict, outcome.reason = Verdict.DEAD_LETTER, "trimmed"
+            return (yield from self.dead_letter(delivery, outcome))
         return not lost
 
     def release(self, deliveries: Sequence[Delivery], outcome: Outcome) -> Flow[None]:
@@ -89,12 +95,12 @@ class Pending:
         for held in streams.values():
             yield from self._wait(held, f"{WAITING}-0", outcome)
 
-    def _wait(self, held: Sequence[Delivery], name: str, outcome: Outcome) -> Flow[list[bytes]]:
+    def _wait(self, held: Sequence[Delivery], name: str, outcome: Outcome) -> Flow[tuple[list[bytes], list[bytes]]]:
         args: list[Arg] = [self.group, self.consumer, name, int(outcome.counts), _now_ms(), outcome.error]
         for delivery in held:
             args += (delivery.id, delivery.attempt)
-        lost: list[bytes] = yield from script("wait", [held[0].stream, self.keys.failures(self.group)], args)
-        return lost
+        lost, gone = yield from script("wait", [held[0].stream, self.keys.failures(self.group)], args)
+        return lost, gone
 
     def dead_letter(self, delivery: Delivery, outcome: Outcome) -> Flow[bool]:
         """Moves an entry to the dead letters of the group; false if the lease on it is lost."""

@@ -13,7 +13,11 @@ for k = 1, #KEYS do
   if not rows.err then for _, row in ipairs(rows) do found[row[1]] = row[4] end end
   for i = 1, count do
     local id, attempt = ARGV[at + 2 * i - 1], tonumber(ARGV[at + 2 * i])
-    if found[id] == attempt then mine[#mine + 1] = id else lost[#lost + 1] = id end
+    if found[id] ~= attempt then
+      lost[#lost + 1] = id
+    elseif #redis.call('XRANGE', KEYS[k], id, id) > 0 then
+      mine[#mine + 1] = id -- XCLAIM would drop one that was deleted without a trace
+    end
   end
   at = at + 2 * count + 1
   for first = 1, #mine, 1000 do

@@ -6,13 +6,16 @@
 -- ARGV[5] unix ms of the failure   ARGV[6] the error, or empty if nothing failed
 -- ARGV[7+] id and attempt of each entry
 --
--- Returns the ids that stayed where they are, since the lease on them is lost
+-- Returns two lists: the ids that stayed where they are, since the lease on them is lost; and those that stayed
+--         since their entry was deleted
 
-local lost = {}
+local lost, gone = {}, {}
 for i = 7, #ARGV, 2 do
   local id, attempt = ARGV[i], tonumber(ARGV[i + 1])
   local row = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
-  if row and row[2] == ARGV[2] and row[4] == attempt then
+  if row and row[2] == ARGV[2] and row[4] == attempt and #redis.call('XRANGE', KEYS[1], id, id) == 0 then
+    gone[#gone + 1] = id -- XCLAIM would drop it without a trace
+  elseif row and row[2] == ARGV[2] and row[4] == attempt then
     local kept = ARGV[4] == '1' and attempt or attempt - 1
     redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, id, 'RETRYCOUNT', kept, 'JUSTID')
     if ARGV[6] ~= '' then
@@ -25,4 +28,4 @@ for i = 7, #ARGV, 2 do
     lost[#lost + 1] = id
   end
 end
-return lost
+return { lost, gone }
