@@ -93,8 +93,9 @@ def test_without_a_server_a_publish_is_refused_in_time(free_port):
 
 
 def test_a_publish_without_an_answer_is_indeterminate(server, namespace, inspect):
-    inspect.execute_command("CLIENT", "PAUSE", 1500, "ALL")
     with Publisher(server.url, namespace=namespace, publish_timeout=0.4) as publisher:
+        publisher.publish(Noted())
+        inspect.execute_command("CLIENT", "PAUSE", 1500, "ALL")
         with pytest.raises(PublishIndeterminate, match="no answer"):
             publisher.publish(Noted())
     inspect.ping()

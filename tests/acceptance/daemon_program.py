@@ -1,4 +1,4 @@
-"""A daemon of its own process for tests: python -m tests.integration.daemon_program URL NAMESPACE FOLDER."""
+"""A daemon of its own process for tests: python -m tests.acceptance.daemon_program URL NAMESPACE FOLDER."""
 
 import os
 import sys
