@@ -54,7 +54,7 @@ class Appender:
     """Prepares and appends batches for one partition; numbers them, so that a retry is recognised by the server."""
 
     settings: Settings
-    name: str = field(default_factory=lambda: _new_name())
+    name: str = field(default_factory=lambda: f"publisher-{uuid.uuid4().hex[:16]}")
     number: int = 0
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Appender:
         """Numbers the next append and starts its clock."""
         if self._pid != os.getpid():
             # A fork has this object twice; under one name the server would take one's append for the other's retry.
-            self._pid, self.name, self.number = os.getpid(), _new_name(), 0
+            self._pid, self.name, self.number = os.getpid(), f"publisher-{uuid.uuid4().hex[:16]}", 0
         self.number += 1
         return Attempt(self.number, time.monotonic() + self.settings.publish_timeout.total_seconds())
 
@@ -111,10 +111,14 @@ class Appender:
         replies = yield from many([mark, wait])
         for reply in replies:
             if isinstance(reply, ServerError):
-                raise PublishIndeterminate(f"written, but {self.settings.durability} durability failed: {reply}") from reply
+                raise PublishIndeterminate(
+                    f"written, but {self.settings.durability} durability failed: {reply}"
+                ) from reply
         confirmed = int(replies[1][0] if fsync else replies[1])
         if confirmed < 1:
-            raise PublishIndeterminate(f"written, but not confirmed as {self.settings.durability} within the timeout")
+            raise PublishIndeterminate(
+                f"written, but not confirmed as {self.settings.durability} within the timeout"
+            )
 
     def after(self, error: ServerError, attempt: Attempt, batch: Sequence[Record]) -> float:
         """Seconds to wait before the next try. Raises the outcome when there is none: refused or indeterminate."""
@@ -127,14 +131,19 @@ class Appender:
             attempt.pause = min(attempt.pause * 2, 1.0)
             return attempt.pause / 2
         if attempt.may_have_run:
-            raise PublishIndeterminate(f"no answer for {what} within {self.settings.publish_timeout}: {error}") from error
+            raise PublishIndeterminate(
+                f"no answer for {what} within {self.settings.publish_timeout}: {error}"
+            ) from error
         raise PublishRefused(f"{what} not written: {_plain(str(error), batch)}") from error
 
     def pieces(self, records: Sequence[Record]) -> list[Sequence[Record]]:
         """`records` cut into appends that keep the limits on events and bytes."""
         found, start, size = [], 0, 0
         for index, record in enumerate(records):
-            full = index - start >= self.settings.batch_events or size + len(record.json) > self.settings.batch_bytes
+            full = (
+                index - start >= self.settings.batch_events
+                or size + len(record.json) > self.settings.batch_bytes
+            )
             if full and index > start:
                 found.append(records[start:index])
                 start, size = index, 0
@@ -145,10 +154,6 @@ class Appender:
 
 
 _ANONYMOUS = {"event_id": uuid.UUID(int=0), "occurred_at": None, "correlation_id": None, "causation_id": None}
-
-
-def _new_name() -> str:
-    return f"publisher-{uuid.uuid4().hex[:16]}"
 
 
 def _plain(message: str, batch: Sequence[Record]) -> str:

@@ -14,11 +14,24 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, MaxConnectionsError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    MaxConnectionsError,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 from busredis.commands import Flow, Request
-from busredis.errors import CommandRefused, ConnectionLost, GroupMissing, NotSent, ServerError, ServerUnavailable
+from busredis.errors import (
+    CommandRefused,
+    ConnectionLost,
+    GroupMissing,
+    NotSent,
+    ServerError,
+    ServerUnavailable,
+)
 from busredis.url import checked_url, shown_url
 
 Result = TypeVar("Result")
@@ -60,7 +73,12 @@ def classify(error: BaseException) -> ServerError:
 
 def _with_prefix(error: BaseException, message: str) -> str:
     # redis-py strips the first word of the replies that it has a class for.
-    prefix = {"ReadOnlyError": "READONLY", "NoScriptError": "NOSCRIPT", "OutOfMemoryError": "OOM", "NoPermissionError": "NOPERM"}
+    prefix = {
+        "ReadOnlyError": "READONLY",
+        "NoScriptError": "NOSCRIPT",
+        "OutOfMemoryError": "OOM",
+        "NoPermissionError": "NOPERM",
+    }
     word = prefix.get(type(error).__name__, "")
     return message if not word or message.startswith(word) else f"{word} {message}"
 

@@ -56,9 +56,9 @@ class Codec:
             if document.get("event_version", 1) == cls.version:
                 raise
             return self._slow(cls, entry_id, document)
-        if event.__pydantic_fields_set__ >= _GIVEN:
-            if event.event_version == cls.version and event.event_type == cls.type_name:
-                return event
+        is_complete = event.__pydantic_fields_set__ >= _GIVEN
+        if is_complete and event.event_version == cls.version and event.event_type == cls.type_name:
+            return event
         return self._slow(cls, entry_id, _document(raw))
 
     def _raw(self, fields: list[bytes]) -> bytes:

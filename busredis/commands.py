@@ -53,8 +53,10 @@ def many(commands: Sequence[tuple[Arg, ...]]) -> Flow[list[Any]]:
 
 
 def script(source: Source | str, keys: Sequence[str], args: Sequence[Arg]) -> Flow[Any]:
-    """One script by its digest; sent in full once to a server that does not know it
-    (https://redis.io/docs/latest/commands/evalsha/)."""
+    """One script by its digest, in full once for a server that does not know it.
+
+    See https://redis.io/docs/latest/commands/evalsha/.
+    """
     if isinstance(source, str):
         source = load(source)
     tail = (len(keys), *keys, *args)

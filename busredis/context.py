@@ -28,5 +28,7 @@ def inherit(event: Event) -> Event:
         inherited["correlation_id"] = known["correlation_id"] or str(cause.event_id)
         inherited["causation_id"] = str(cause.event_id)
     own = event.metadata
-    update = {event.attribute_of(name): value for name, value in inherited.items() if value and not own.get(name)}
+    update = {
+        event.attribute_of(name): value for name, value in inherited.items() if value and not own.get(name)
+    }
     return event.model_copy(update=update) if update else event

@@ -54,7 +54,9 @@ class DuplicateHandler(RegistrationError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"two handlers are named {name!r}; a name is a consumer group: give one of them name='...'")
+        super().__init__(
+            f"two handlers are named {name!r}; a name is a consumer group: give one of them name='...'"
+        )
 
 
 class UnknownEventType(RegistrationError):
@@ -63,7 +65,9 @@ class UnknownEventType(RegistrationError):
     def __init__(self, event_type: str, known: list[str]) -> None:
         self.event_type = event_type
         shown = ", ".join(known[:20]) or "none"
-        super().__init__(f"no event class is registered for {event_type!r} (known: {shown}); import its module first")
+        super().__init__(
+            f"no event class is registered for {event_type!r} (known: {shown}); import its module first"
+        )
 
 
 class CodecError(BusError):
@@ -130,7 +134,7 @@ class CommandRefused(ServerError):
     """An error reply that trying again will not change: wrong type of key, no permission, bad syntax."""
 
 
-class Signal(Exception):  # noqa: N818 - steers a delivery, is no error
+class Signal(Exception):
     """Base of what a handler raises to steer its delivery."""
 
 
@@ -140,7 +144,9 @@ class Retry(Signal):
     It counts as an attempt unless `counts=False`.
     """
 
-    def __init__(self, reason: str = "", *, after: timedelta | float | None = None, counts: bool = True) -> None:
+    def __init__(
+        self, reason: str = "", *, after: timedelta | float | None = None, counts: bool = True
+    ) -> None:
         self.reason = reason or "the handler asked for another attempt"
         self.after = timedelta(seconds=after) if isinstance(after, int | float) else after
         self.counts = counts

@@ -11,8 +11,16 @@ from uuid import UUID
 
 import orjson
 import pydantic_core
-from pydantic import AfterValidator, AliasGenerator, AliasPath, AwareDatetime, BaseModel, ConfigDict, Field
-from pydantic import ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasGenerator,
+    AliasPath,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 from pydantic.fields import FieldInfo
 
 from busredis.errors import DecodeError, DuplicateEventType, EncodeError, RegistrationError, UnknownEventType

@@ -17,8 +17,10 @@ WAITING = "waiting"
 def check_name(kind: str, name: str) -> str:
     """`name`, if it can be a group, consumer or view. Raises SettingsError that shows what is allowed."""
     if not _NAME.fullmatch(name):
-        raise SettingsError(f"{kind} {name[:80]!r} is not a name: letters, digits, '_', '.', '@', '-', at most 128")
-    if kind == "group" and name.split("-")[0] == WAITING:
+        raise SettingsError(
+            f"{kind} {name[:80]!r} is not a name: letters, digits, '_', '.', '@', '-', at most 128"
+        )
+    if kind == "group" and name.split("-", maxsplit=1)[0] == WAITING:
         raise SettingsError(f"group {name!r}: names that start with {WAITING!r} are busredis' own")
     return name
 

@@ -63,7 +63,9 @@ class InMemoryEventBus:
         for handler in router:
             for subject in handler.subjects:
                 self._subscriptions.append(
-                    _Subscription(subject, handler.function, handler.is_async, handler.name, handler.takes_context)
+                    _Subscription(
+                        subject, handler.function, handler.is_async, handler.name, handler.takes_context
+                    )
                 )
 
     def publish(self, event: DomainEvent) -> str:

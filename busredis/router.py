@@ -35,9 +35,13 @@ class Handler:
 
     def event_classes(self) -> list[type[DomainEvent]]:
         """The classes it is run for, by event type. Raises RegistrationError if there is none."""
-        found = {cls.type_name: cls for cls in registry if any(_matches(subject, cls) for subject in self.subjects)}
+        found = {
+            cls.type_name: cls for cls in registry if any(_matches(subject, cls) for subject in self.subjects)
+        }
         if not found:
-            raise RegistrationError(f"handler {self.name!r} is run for no event: no class is registered that it names")
+            raise RegistrationError(
+                f"handler {self.name!r} is run for no event: no class is registered that it names"
+            )
         return [found[name] for name in sorted(found)]
 
     def start_id(self) -> str:
@@ -107,7 +111,9 @@ class _Options:
     start: Start
 
 
-def _handler(name: str, function: Callable[..., Any], subjects: Sequence[Subject], options: _Options) -> Handler:
+def _handler(
+    name: str, function: Callable[..., Any], subjects: Sequence[Subject], options: _Options
+) -> Handler:
     try:
         check_name("group", name)
     except SettingsError as error:
@@ -118,14 +124,20 @@ def _handler(name: str, function: Callable[..., Any], subjects: Sequence[Subject
     for option in ("max_attempts", "concurrency"):
         value = getattr(options, option)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10_000:
-            raise RegistrationError(f"handler {name!r}: {option} is a whole number from 1 to 10,000, not {value!r}")
+            raise RegistrationError(
+                f"handler {name!r}: {option} is a whole number from 1 to 10,000, not {value!r}"
+            )
     timeout = options.timeout
     if isinstance(timeout, int | float):
         timeout = timedelta(seconds=timeout)
     if timeout is not None and timeout <= timedelta(0):
-        raise RegistrationError(f"handler {name!r}: timeout is {timeout}; it must be longer than 0 s, or None")
+        raise RegistrationError(
+            f"handler {name!r}: timeout is {timeout}; it must be longer than 0 s, or None"
+        )
     _check_start(name, options.start)
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)
+    )
     return Handler(
         name=name,
         function=function,
@@ -146,7 +158,9 @@ def _check_subjects(name: str, subjects: Sequence[Subject]) -> None:
     for subject in subjects:
         if subject == "*" or (isinstance(subject, type) and issubclass(subject, DomainEvent)):
             continue
-        raise RegistrationError(f"handler {name!r}: {subject!r} is no event class; name DomainEvent classes or '*'")
+        raise RegistrationError(
+            f"handler {name!r}: {subject!r} is no event class; name DomainEvent classes or '*'"
+        )
 
 
 def _check_start(name: str, start: Start) -> None:

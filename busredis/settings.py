@@ -75,5 +75,8 @@ class Settings(BaseSettings):
         try:
             return cls(**chosen)  # type: ignore[arg-type]  # validated by the model itself
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors(include_input=False)]
+            lines = [
+                f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}"
+                for e in error.errors(include_input=False)
+            ]
             raise SettingsError("; ".join(lines)) from None

@@ -7,7 +7,14 @@ from busredis.errors import SettingsError
 _SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
 _OPTIONS = frozenset(
     {"db", "username", "password", "client_name", "health_check_interval", "socket_keepalive"}
-    | {"ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_min_version"}
+    | {
+        "ssl_cert_reqs",
+        "ssl_ca_certs",
+        "ssl_certfile",
+        "ssl_keyfile",
+        "ssl_check_hostname",
+        "ssl_min_version",
+    }
 )
 
 
@@ -17,9 +24,13 @@ def checked_url(url: str) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise SettingsError(f"the server's URL cannot be read: {error}; percent-encode '@ : / %' in passwords") from None
+        raise SettingsError(
+            f"the server's URL cannot be read: {error}; percent-encode '@ : / %' in passwords"
+        ) from None
     if parts.scheme not in _SCHEMES or "://" not in url:
-        raise SettingsError(f"{shown_url(url)!r}: no scheme that is known; use redis://, rediss://, valkey:// or unix://")
+        raise SettingsError(
+            f"{shown_url(url)!r}: no scheme that is known; use redis://, rediss://, valkey:// or unix://"
+        )
     if parts.scheme == "unix":
         if not parts.path:
             raise SettingsError("a unix:// URL names a socket: unix:///run/redis.sock?db=0")
@@ -31,7 +42,9 @@ def checked_url(url: str) -> str:
         raise SettingsError(f"{shown_url(url)!r}: the database is a number, not {parts.path.strip('/')!r}")
     unknown = sorted(set(parse_qs(parts.query)) - _OPTIONS)
     if unknown:
-        raise SettingsError(f"{shown_url(url)!r}: unknown option {unknown[0]!r}; known: {', '.join(sorted(_OPTIONS))}")
+        raise SettingsError(
+            f"{shown_url(url)!r}: unknown option {unknown[0]!r}; known: {', '.join(sorted(_OPTIONS))}"
+        )
     return _SCHEMES[parts.scheme] + url[len(parts.scheme) :]
 
 

@@ -27,7 +27,9 @@ _AHEAD = 0.25
 class Consumer:
     """One handler in one daemon: its reading, its lanes, its settler."""
 
-    def __init__(self, pending: Pending, process: Process, client: AsyncClient, gate: Gate, settings: Settings) -> None:
+    def __init__(
+        self, pending: Pending, process: Process, client: AsyncClient, gate: Gate, settings: Settings
+    ) -> None:
         self.pending, self.process, self.client = pending, process, client
         self.stats = Stats(process.handler.name)
         self.settler = Settler(pending, client, self._settled)
@@ -60,7 +62,9 @@ class Consumer:
                 await self._restore(error)
             except ServerError as error:
                 if not told:
-                    log.warning("reading waits for the server: %s", error, extra={"group": self.pending.group})
+                    log.warning(
+                        "reading waits for the server: %s", error, extra={"group": self.pending.group}
+                    )
                     told = True
                 await self._pause(random.uniform(0, pause))  # noqa: S311 - jitter
                 pause = min(pause * 2, self._settings.reconnect_cap.total_seconds())
@@ -87,7 +91,9 @@ class Consumer:
         for stream, entries in reply:
             name = stream.decode()
             for entry_id, fields in entries:
-                self.take(Delivery(name, self._classes[name], entry_id, fields, 1, self.pending.consumer, now))
+                self.take(
+                    Delivery(name, self._classes[name], entry_id, fields, 1, self.pending.consumer, now)
+                )
 
     def take(self, delivery: Delivery) -> None:
         """Holds a delivery and gives it to the lanes."""
@@ -117,13 +123,23 @@ class Consumer:
                 self.pending.group,
                 outcome.reason,
                 outcome.error,
-                extra={"group": self.pending.group, "entry_id": delivery.entry_id, "attempt": delivery.attempt},
+                extra={
+                    "group": self.pending.group,
+                    "entry_id": delivery.entry_id,
+                    "attempt": delivery.attempt,
+                },
             )
             if outcome.verdict is Verdict.DEAD_LETTER and outcome.traceback:
-                log.error("%s", outcome.traceback, extra={"group": self.pending.group, "entry_id": delivery.entry_id})
+                log.error(
+                    "%s",
+                    outcome.traceback,
+                    extra={"group": self.pending.group, "entry_id": delivery.entry_id},
+                )
         took = max(delivery.ended_at - delivery.started_at, 1e-6)
         fitting = int(_AHEAD * self.process.handler.concurrency / took)
-        self._limit = max(self.process.handler.concurrency, min(self._settings.prefetch, self._limit * 2, fitting))
+        self._limit = max(
+            self.process.handler.concurrency, min(self._settings.prefetch, self._limit * 2, fitting)
+        )
         if not self._room.is_set() and self.room() * 2 >= self._limit:
             self._room.set()
         if not self.settler.held:

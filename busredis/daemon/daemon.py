@@ -117,7 +117,11 @@ class Daemon:
         reading += [asyncio.create_task(reclaimer.run()) for reclaimer in reclaimers]
         log.info("daemon %s runs %s", self.name, ", ".join(handler.name for handler in self.handlers))
         stopped = asyncio.create_task(self._stopping.wait())
-        watch = [stopped, asyncio.create_task(self._until_empty(consumers, reclaimers))] if self._burst else [stopped]
+        watch = (
+            [stopped, asyncio.create_task(self._until_empty(consumers, reclaimers))]
+            if self._burst
+            else [stopped]
+        )
         done, _ = await asyncio.wait([*watch, *settlers, *reading], return_when=asyncio.FIRST_COMPLETED)
         for consumer, reclaimer in zip(consumers, reclaimers, strict=True):
             consumer.stop()
@@ -157,12 +161,18 @@ class Daemon:
             consumer.lanes.hand_back()
         # A read that still blocks may yet bring entries: closed lanes hand them back.
         await asyncio.wait(reading, timeout=self.settings.block.total_seconds() + 1)
-        while any(consumer.lanes.running() for consumer in consumers) and loop.time() < until and not self._now.is_set():
+        while (
+            any(consumer.lanes.running() for consumer in consumers)
+            and loop.time() < until
+            and not self._now.is_set()
+        ):
             await asyncio.sleep(0.01)
         for consumer in consumers:
             consumer.process.stopping = True
             if consumer.lanes.running():
-                log.warning("handler %s did not finish within grace, its entry is handed back", consumer.pending.group)
+                log.warning(
+                    "handler %s did not finish within grace, its entry is handed back", consumer.pending.group
+                )
             await consumer.lanes.cancel()
             consumer.lanes.hand_back()
         for task in reading:
@@ -199,7 +209,9 @@ def _chosen(routers: tuple[Router, ...], groups: list[str] | None) -> list[Handl
     known = {handler.name for handler in merged}
     if groups is not None and set(groups) - known:
         missing = ", ".join(sorted(set(groups) - known))
-        raise RegistrationError(f"no handler is named {missing}; there are {', '.join(sorted(known)) or 'none'}")
+        raise RegistrationError(
+            f"no handler is named {missing}; there are {', '.join(sorted(known)) or 'none'}"
+        )
     if not handlers:
         raise RegistrationError("no handler to run: register one with @router.on(EventClass)")
     return handlers

@@ -1,5 +1,7 @@
-"""Renews the lease on everything this process holds, from a thread of its own: a handler that blocks the event
-loop keeps its entry, up to its timeout."""
+"""Renews the lease on everything this process holds, from a thread of its own.
+
+So a handler that blocks the event loop keeps its entry, up to its timeout.
+"""
 
 import logging
 import sys
@@ -43,11 +45,17 @@ class Lease:
                 try:
                     self._renew(consumer)
                 except ServerError as error:
-                    log.warning("the lease waits for the server: %s", error, extra={"group": consumer.pending.group})
+                    log.warning(
+                        "the lease waits for the server: %s", error, extra={"group": consumer.pending.group}
+                    )
 
     def _renew(self, consumer: Consumer) -> None:
         now = time.monotonic()
-        held = [d for d in list(consumer.settler.held.values()) if now - d.taken_at > self._lease / 6 and not d.lost]
+        held = [
+            d
+            for d in list(consumer.settler.held.values())
+            if now - d.taken_at > self._lease / 6 and not d.lost
+        ]
         overdue = [d for d in held if self._is_overdue(consumer, d, now)]
         if overdue and consumer.process.handler.is_async:
             # Its timeout could not end it: it blocks the loop, and nothing that this process holds gets its turn.
@@ -62,7 +70,11 @@ class Lease:
     def _is_overdue(self, consumer: Consumer, delivery: Delivery, now: float) -> bool:
         timeout = consumer.process.handler.timeout
         runs = delivery.started_at > 0 and delivery.ended_at < delivery.started_at
-        return timeout is not None and runs and now - delivery.started_at > timeout.total_seconds() + self._lease / 6
+        return (
+            timeout is not None
+            and runs
+            and now - delivery.started_at > timeout.total_seconds() + self._lease / 6
+        )
 
     def _tell(self, consumer: Consumer, delivery: Delivery) -> None:
         if delivery.id in self._told:

@@ -54,8 +54,14 @@ class Reclaimer:
         found = await consumer.client.run(consumer.pending.sweep(self._lease_ms))
         self.pending_in_group = found.pending
         if found.missing:
-            await consumer.client.run(consumer.pending.ensure(consumer.process.handler.start_id(), restore=True))
-            log.warning("group %s was missing on %d stream(s), it is restored", consumer.pending.group, len(found.missing))
+            await consumer.client.run(
+                consumer.pending.ensure(consumer.process.handler.start_id(), restore=True)
+            )
+            log.warning(
+                "group %s was missing on %d stream(s), it is restored",
+                consumer.pending.group,
+                len(found.missing),
+            )
         soonest = float("inf")
         for row in found.rows:
             if self._stopping.is_set():
@@ -132,7 +138,8 @@ class Reclaimer:
         process, timeout = self._consumer.process, self._consumer.process.handler.timeout
         try:
             return await asyncio.wait_for(
-                asyncio.to_thread(process.run_blocking, delivery), timeout.total_seconds() if timeout else None
+                asyncio.to_thread(process.run_blocking, delivery),
+                timeout.total_seconds() if timeout else None,
             )
         except TimeoutError:
             return process.timed_out(delivery)
@@ -147,7 +154,9 @@ class Reclaimer:
         if time.monotonic() < self._forget_at:
             return
         self._forget_at = time.monotonic() + self._settings.lease.total_seconds()
-        await self._consumer.client.run(self._consumer.pending.forget_consumers(self._lease_ms * _FORGET_AFTER))
+        await self._consumer.client.run(
+            self._consumer.pending.forget_consumers(self._lease_ms * _FORGET_AFTER)
+        )
 
     def stop(self) -> None:
         self._stopping.set()

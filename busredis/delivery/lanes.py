@@ -25,7 +25,7 @@ class Gate:
         self.opened_for_threads = threading.Event()
         self.opened_for_threads.set()
         #: The lanes of every consumer of the process.
-        self.lanes: list["Lanes"] = []
+        self.lanes: list[Lanes] = []
 
     def close(self) -> None:
         self.opened.clear()

@@ -1,8 +1,8 @@
 """A delivery: one entry in the hands of one consumer, in one attempt."""
 
 from dataclasses import dataclass
-from enum import Enum
 from datetime import timedelta
+from enum import Enum
 
 from busredis.errors import DecodeError, Reject, Retry, Skip
 from busredis.events import DomainEvent
@@ -57,7 +57,7 @@ ACK = Outcome(Verdict.ACK)
 RELEASE = Outcome(Verdict.RELEASE, counts=False)
 
 
-class HandlerTimeout(Exception):  # noqa: N818 - reads as the reason that it is
+class HandlerTimeout(Exception):
     """The handler took longer than its timeout."""
 
 

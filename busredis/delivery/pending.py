@@ -52,7 +52,8 @@ class Pending:
         known = pairs((yield from raw("HGETALL", self.keys.checkpoint(self.group))))
         first = "0-0" if restore else start_id
         commands: list[tuple[Arg, ...]] = [
-            ("XGROUP", "CREATE", stream, self.group, known.get(stream, first), "MKSTREAM") for stream in self.streams
+            ("XGROUP", "CREATE", stream, self.group, known.get(stream, first), "MKSTREAM")
+            for stream in self.streams
         ]
         replies = yield from many(commands)
         created = []
@@ -95,7 +96,9 @@ class Pending:
         for held in streams.values():
             yield from self._wait(held, f"{WAITING}-0", outcome)
 
-    def _wait(self, held: Sequence[Delivery], name: str, outcome: Outcome) -> Flow[tuple[list[bytes], list[bytes]]]:
+    def _wait(
+        self, held: Sequence[Delivery], name: str, outcome: Outcome
+    ) -> Flow[tuple[list[bytes], list[bytes]]]:
         args: list[Arg] = [self.group, self.consumer, name, int(outcome.counts), _now_ms(), outcome.error]
         for delivery in held:
             args += (delivery.id, delivery.attempt)
@@ -106,7 +109,13 @@ class Pending:
         """Moves an entry to the dead letters of the group; false if the lease on it is lost."""
         keys = [delivery.stream, self.keys.dead(self.group), self.keys.failures(self.group)]
         args: list[Arg] = [self.group, delivery.holder, delivery.attempt, delivery.id, _now_ms()]
-        args += [delivery.event_class.type_name, outcome.reason, outcome.error, outcome.traceback, self.consumer]
+        args += [
+            delivery.event_class.type_name,
+            outcome.reason,
+            outcome.error,
+            outcome.traceback,
+            self.consumer,
+        ]
         return (yield from script("dead_letter", keys, args)) is not None
 
     def claim(self, row: Row, least_idle_ms: int, count: int) -> Flow[list[bytes] | None]:
@@ -132,7 +141,9 @@ class Pending:
                 found.missing.append(stream)
                 continue
             pending += reply[0]
-            found.rows.extend(Row(stream, id_, holder.decode(), idle, count) for id_, holder, idle, count in reply[1])
+            found.rows.extend(
+                Row(stream, id_, holder.decode(), idle, count) for id_, holder, idle, count in reply[1]
+            )
             self._cursors[stream] = reply[2].decode()
         return Sweep(found.rows, pending, found.missing)
 
@@ -146,7 +157,9 @@ class Pending:
 
     def forget_consumers(self, silent_ms: int) -> Flow[int]:
         """Removes consumers that hold nothing and were silent for so long."""
-        removed: int = yield from script("forget_consumers", self.streams, [self.group, silent_ms, self.consumer])
+        removed: int = yield from script(
+            "forget_consumers", self.streams, [self.group, silent_ms, self.consumer]
+        )
         return removed
 
 

@@ -83,7 +83,9 @@ class Process:
     def timed_out(self, delivery: Delivery) -> Outcome:
         """The end of an attempt whose thread did not return in time."""
         return judge(
-            HandlerTimeout(f"the handler took longer than {self.handler.timeout} and could not be interrupted"),
+            HandlerTimeout(
+                f"the handler took longer than {self.handler.timeout} and could not be interrupted"
+            ),
             delivery.attempt,
             self.handler.max_attempts,
         )
@@ -95,13 +97,20 @@ class Process:
 
     def _decode(self, delivery: Delivery) -> DomainEvent:
         if not delivery.fields:
-            raise DecodeError("trimmed", f"entry {delivery.entry_id} was deleted from its stream while it was pending")
+            raise DecodeError(
+                "trimmed", f"entry {delivery.entry_id} was deleted from its stream while it was pending"
+            )
         return self._codec.decode(delivery.event_class, delivery.entry_id, delivery.fields)
 
     def _context(self, delivery: Delivery) -> Context:
         handler = self.handler
         return Context(
-            delivery.id.decode(), delivery.stream, handler.name, delivery.attempt, handler.max_attempts, self._tools
+            delivery.id.decode(),
+            delivery.stream,
+            handler.name,
+            delivery.attempt,
+            handler.max_attempts,
+            self._tools,
         )
 
     def _judge(self, error: BaseException, delivery: Delivery) -> Outcome:

@@ -23,7 +23,9 @@ _BATCH = 1_000
 class Settler:
     """Settles the deliveries of one consumer. `held` has all that are not settled yet, by stream and id."""
 
-    def __init__(self, pending: Pending, client: "AsyncClient", settled: Callable[[Delivery, Outcome], None]) -> None:
+    def __init__(
+        self, pending: Pending, client: "AsyncClient", settled: Callable[[Delivery, Outcome], None]
+    ) -> None:
         self.held: dict[tuple[str, bytes], Delivery] = {}
         self._pending = pending
         self._client = client
@@ -89,20 +91,26 @@ class Settler:
             if outcome.verdict is Verdict.RETRY:
                 delivery.lost = not await self._insist(lambda d=delivery, o=outcome: self._pending.wait(d, o))
             elif outcome.verdict is Verdict.DEAD_LETTER:
-                delivery.lost = not await self._insist(lambda d=delivery, o=outcome: self._pending.dead_letter(d, o))
+                delivery.lost = not await self._insist(
+                    lambda d=delivery, o=outcome: self._pending.dead_letter(d, o)
+                )
         for delivery, outcome in batch:
             self._ended.popleft()
             self.held.pop((delivery.stream, delivery.id), None)
             self._settled(delivery, outcome)
 
     async def _insist(self, flow: Callable[[], object]) -> object:
-        """Runs a flow until the server answers. Each is fenced, so that running it twice does no harm; meanwhile
-        the lease is renewed."""
+        """Runs a flow until the server answers; meanwhile the lease is renewed.
+
+        Each flow is fenced, so that running it twice does no harm.
+        """
         pause = 0.05
         while True:
             try:
                 return await self._client.run(flow())  # type: ignore[arg-type]  # any flow
             except ServerError as error:
-                log.warning("settling waits for the server", extra={"group": self._pending.group, "error": str(error)})
+                log.warning(
+                    "settling waits for the server", extra={"group": self._pending.group, "error": str(error)}
+                )
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
                 pause = min(pause * 2, 2.0)

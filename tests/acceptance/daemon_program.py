@@ -49,5 +49,9 @@ async def killed(event: Killer, ctx: Context) -> None:
 
 if __name__ == "__main__":
     Daemon(
-        router, url=sys.argv[1], namespace=sys.argv[2], lease=timedelta(seconds=1), sweep=timedelta(seconds=0.2)
+        router,
+        url=sys.argv[1],
+        namespace=sys.argv[2],
+        lease=timedelta(seconds=1),
+        sweep=timedelta(seconds=0.2),
     ).run()

@@ -68,7 +68,9 @@ def empty(inspect, keys, event_type: str, *groups: str) -> bool:
     stream = keys.stream(event_type)
     infos = {info["name"].decode(): info for info in inspect.xinfo_groups(stream)}
     last = inspect.xinfo_stream(stream)["last-generated-id"]
-    return all(g in infos and infos[g]["pending"] == 0 and infos[g]["last-delivered-id"] == last for g in groups)
+    return all(
+        g in infos and infos[g]["pending"] == 0 and infos[g]["last-delivered-id"] == last for g in groups
+    )
 
 
 @pytest.mark.timeout(300)

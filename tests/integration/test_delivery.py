@@ -95,9 +95,13 @@ def test_what_always_fails_is_dead_after_max_attempts_with_its_story(run, publis
     assert inspect.hlen(keys.failures("ledger")) == 0
 
 
-@pytest.mark.parametrize("error", [BaseException, SystemExit, KeyboardInterrupt, asyncio.CancelledError, RecursionError])
+@pytest.mark.parametrize(
+    "error", [BaseException, SystemExit, KeyboardInterrupt, asyncio.CancelledError, RecursionError]
+)
 @pytest.mark.parametrize("colour", ["async", "sync"])
-def test_whatever_a_handler_raises_is_a_failure_and_the_daemon_goes_on(run, publisher, inspect, keys, error, colour):
+def test_whatever_a_handler_raises_is_a_failure_and_the_daemon_goes_on(
+    run, publisher, inspect, keys, error, colour
+):
     router, seen = Router(), []
 
     def work(event):
@@ -160,7 +164,9 @@ def test_signals_steer_a_delivery(run, publisher, inspect, keys):
     assert (letter["reason"], letter["error"], letter["attempts"]) == ("rejected", "against the law", "1")
 
 
-def test_a_retry_waits_its_backoff_across_a_restart_of_the_daemon(server, namespace, publisher, inspect, keys):
+def test_a_retry_waits_its_backoff_across_a_restart_of_the_daemon(
+    server, namespace, publisher, inspect, keys
+):
     times = []
     router = Router()
 

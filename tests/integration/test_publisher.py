@@ -125,7 +125,8 @@ def test_a_lost_reply_is_retried_and_stored_once(server, namespace, inspect, key
 def test_threads_may_share_a_publisher(server, namespace, inspect, keys):
     with Publisher(server.url, namespace=namespace) as publisher:
         threads = [
-            threading.Thread(target=lambda: [publisher.publish(Noted()) for _ in range(100)]) for _ in range(8)
+            threading.Thread(target=lambda: [publisher.publish(Noted()) for _ in range(100)])
+            for _ in range(8)
         ]
         for thread in threads:
             thread.start()

@@ -1,0 +1,5 @@
+"""`python -m busredis`."""
+
+from busredis.cli import main
+
+main()

@@ -1,0 +1,102 @@
+"""dead ls, show, retry, discard."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.client import Client
+from busredis.dead_letters import DeadLetter, DeadLetters
+
+app = typer.Typer(help="Dead letters: what a group gave up.", no_args_is_help=True, rich_markup_mode=None)
+
+Group = Annotated[str, typer.Argument(help="The group that gave it up.")]
+Id = Annotated[str, typer.Argument(help="The id of the letter, from 'dead ls'.")]
+
+
+@app.command("ls")
+def ls(
+    group: Annotated[str | None, typer.Argument(help="Only this group.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most letters of a group.")] = 100,
+    *,
+    url: Url = None,
+    namespace: Namespace = None,
+    json: Json = False,
+) -> None:
+    """List dead letters, the oldest first."""
+    client, keys = connect(url, namespace)
+    letters = DeadLetters(keys)
+    groups = [group] if group else client.run(letters.groups())
+    found = [letter for name in groups for letter in client.run(letters.list(name, limit=limit))]
+    if json:
+        print_json([letter.to_dict() for letter in found])
+        return
+    rows: list[list[object]] = [
+        [x.group, x.id, x.event_type, x.reason, x.error[:80], x.attempts, _when(x.last_failure)]
+        for x in found
+    ]
+    print_table(
+        f"{len(found)} dead letter(s)", ["group", "id", "type", "reason", "error", "attempts", "last"], rows
+    )
+
+
+@app.command("show")
+def show(
+    group: Group, letter_id: Id, *, url: Url = None, namespace: Namespace = None, json: Json = False
+) -> None:
+    """Show one dead letter whole: the entry's fields, the error, the traceback."""
+    client, keys = connect(url, namespace)
+    letter = client.run(DeadLetters(keys).get(group, letter_id))
+    if json:
+        print_json(letter.to_dict())
+        return
+    for name, value in letter.to_dict().items():
+        shown = _when(value) if name.endswith("_failure") else value
+        console.print(f"{name:>14}  {shown}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("retry")
+def retry(
+    group: Group,
+    letter_id: Annotated[str, typer.Argument(help="The id of the letter, or 'all'.")],
+    *,
+    url: Url = None,
+    namespace: Namespace = None,
+) -> None:
+    """Hand an entry to its group again, and to no other, with all its attempts."""
+    client, keys = connect(url, namespace)
+    letters = DeadLetters(keys)
+    for letter in _chosen(client, letters, group, letter_id):
+        client.run(letters.retry(letter))
+        console.print(f"redelivered to {group}: {letter.entry_id}", highlight=False)
+
+
+@app.command("discard")
+def discard(
+    group: Group,
+    letter_id: Annotated[str, typer.Argument(help="The id of the letter, or 'all'.")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    url: Url = None,
+    namespace: Namespace = None,
+) -> None:
+    """Remove a dead letter for good."""
+    client, keys = connect(url, namespace)
+    letters = DeadLetters(keys)
+    chosen = _chosen(client, letters, group, letter_id)
+    if not yes:
+        typer.confirm(f"remove {len(chosen)} dead letter(s) of {group} for good?", abort=True)
+    for letter in chosen:
+        client.run(letters.discard(letter))
+        console.print(f"discarded {letter.id}", highlight=False)
+
+
+def _chosen(client: Client, letters: DeadLetters, group: str, letter_id: str) -> list[DeadLetter]:
+    if letter_id == "all":
+        return client.run(letters.list(group, limit=1_000_000))
+    return [client.run(letters.get(group, letter_id))]
+
+
+def _when(millis: int) -> str:
+    return datetime.fromtimestamp(millis / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

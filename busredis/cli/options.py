@@ -1,0 +1,43 @@
+"""Options that several commands share, and how they print."""
+
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from busredis.client import Client
+from busredis.keys import Keys
+from busredis.location import server_url
+from busredis.settings import Settings
+
+Url = Annotated[
+    str | None, typer.Option("--url", help="redis://HOST:PORT/DB; default BUSREDIS_URL.", show_default=False)
+]
+Namespace = Annotated[str | None, typer.Option("--namespace", help="Prefix of the keys; default busredis.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of a table.")]
+
+console = Console()
+
+
+def connect(url: str | None, namespace: str | None) -> tuple[Client, Keys]:
+    """A client and the keys for what was given."""
+    settings = Settings.load(url=url, namespace=namespace)
+    return Client(server_url(settings)), Keys(settings.namespace)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_DATACLASS).decode())
+
+
+def print_table(title: str, columns: list[str], rows: list[list[object]]) -> None:
+    """A table; columns of numbers are aligned to the right."""
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row])
+    console.print(table)

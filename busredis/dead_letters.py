@@ -1,0 +1,113 @@
+"""Dead letters: list them, show one, hand one back to the group that gave it up, discard one."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from busredis.commands import Arg, Flow, pairs, raw, scan, script
+from busredis.errors import BusError
+from busredis.keys import Keys
+
+#: Letters read in one round trip.
+_PAGE = 500
+
+
+class NoSuchLetter(BusError):
+    """There is no dead letter of this id (any more)."""
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One entry that a group gave up. Times are unix ms; `fields` are those of the entry, none if it was deleted."""
+
+    id: str
+    group: str
+    event_type: str
+    stream: str
+    entry_id: str
+    reason: str
+    error: str
+    traceback: str
+    attempts: int
+    first_failure: int
+    last_failure: int
+    consumer: str
+    fields: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class DeadLetters:
+    """The dead letters of a namespace, as flows."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def groups(self) -> Flow[list[str]]:
+        """The groups that have any."""
+        prefix = self._keys.dead("")
+        return [key.removeprefix(prefix) for key in (yield from scan(self._keys.every_dead))]
+
+    def list(
+        self, group: str, *, limit: int = 100, matches: Callable[[DeadLetter], bool] | None = None
+    ) -> Flow[list[DeadLetter]]:  # noqa: E501
+        """The oldest `limit` letters of a group that match."""
+        found: list[DeadLetter] = []
+        start = "-"
+        while len(found) < limit:
+            page = yield from raw("XRANGE", self._keys.dead(group), start, "+", "COUNT", _PAGE)
+            letters = [_letter(group, entry_id.decode(), fields) for entry_id, fields in page]
+            found += [letter for letter in letters if matches is None or matches(letter)]
+            if len(page) < _PAGE:
+                break
+            start = f"({letters[-1].id}"
+        return found[:limit]
+
+    def get(self, group: str, letter_id: str) -> Flow[DeadLetter]:
+        """One letter. Raises NoSuchLetter."""
+        page = yield from raw("XRANGE", self._keys.dead(group), letter_id, letter_id)
+        if not page:
+            raise NoSuchLetter(
+                f"group {group!r} has no dead letter {letter_id}: retried or discarded already?"
+            )
+        return _letter(group, letter_id, page[0][1])
+
+    def retry(self, letter: DeadLetter) -> Flow[str]:
+        """Hands the entry to its group again, to that group alone and with all its attempts; how it was done."""
+        args: list[Arg] = [letter.group, letter.id, letter.entry_id]
+        done = yield from script("retry_letter", [letter.stream, self._keys.dead(letter.group)], args)
+        if done == b"gone":
+            raise NoSuchLetter(
+                f"the dead letter {letter.id} of {letter.group!r} is gone: retried or discarded already?"
+            )
+        if done == b"trimmed":
+            raise NoSuchLetter(
+                f"entry {letter.entry_id} is no longer in {letter.stream}: the letter has its fields, publish them anew"
+            )
+        return "redelivered"
+
+    def discard(self, letter: DeadLetter) -> Flow[bool]:
+        """Removes a letter for good; whether it was there."""
+        return bool((yield from raw("XDEL", self._keys.dead(letter.group), letter.id)))
+
+
+def _letter(group: str, letter_id: str, fields: list[bytes]) -> DeadLetter:
+    found = {name: value.decode("utf-8", "backslashreplace") for name, value in pairs(fields).items()}
+    return DeadLetter(
+        id=letter_id,
+        group=group,
+        event_type=found.get("event_type", ""),
+        stream=found.get("stream", ""),
+        entry_id=found.get("entry_id", ""),
+        reason=found.get("reason", ""),
+        error=found.get("error", ""),
+        traceback=found.get("traceback", ""),
+        attempts=int(found.get("attempts", 0)),
+        first_failure=int(found.get("first_failure", 0)),
+        last_failure=int(found.get("last_failure", 0)),
+        consumer=found.get("consumer", ""),
+        fields={
+            name.removeprefix("entry:"): value for name, value in found.items() if name.startswith("entry:")
+        },
+    )

@@ -1,0 +1,98 @@
+"""What is going on: streams, groups, what is read, pending, waiting, dead, and how long handlers take."""
+
+import time
+from dataclasses import dataclass, field
+
+from busredis.commands import Flow, pairs, raw, scan
+from busredis.daemon.stats import Times, read_times
+from busredis.delivery.pending import is_waiting
+from busredis.errors import GroupMissing
+from busredis.keys import Keys, parse_id
+
+
+@dataclass(frozen=True)
+class StreamStatus:
+    """One type stream; `bytes` is MEMORY USAGE."""
+
+    event_type: str
+    length: int
+    first_id: str | None
+    last_id: str | None
+    bytes: int
+
+
+@dataclass
+class GroupStatus:
+    """One group over all its streams. `lag`: entries not read yet. Ages are seconds, None if there is nothing."""
+
+    group: str
+    event_types: list[str] = field(default_factory=list)
+    lag: int = 0
+    pending: int = 0
+    waiting: int = 0
+    dead: int = 0
+    consumers: int = 0
+    oldest_unread_age: float | None = None
+    oldest_pending_age: float | None = None
+    times: Times | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything of a namespace, by name."""
+
+    streams: list[StreamStatus]
+    groups: list[GroupStatus]
+
+
+def read_status(keys: Keys) -> Flow[Status]:
+    """The state of a namespace; not one instant, but each row is what the server said."""
+    streams: list[StreamStatus] = []
+    groups: dict[str, GroupStatus] = {}
+    for key in (yield from scan(keys.every_stream)):
+        event_type = keys.event_type(key)
+        info = pairs((yield from raw("XINFO", "STREAM", key)))
+        size = yield from raw("MEMORY", "USAGE", key)
+        first, last = (
+            info[name][0].decode() if info[name] else None for name in ("first-entry", "last-entry")
+        )
+        streams.append(StreamStatus(event_type, info["length"], first, last, size or 0))
+        for row in (yield from raw("XINFO", "GROUPS", key)):
+            found = pairs(row)
+            name = found["name"].decode()
+            group = groups.setdefault(name, GroupStatus(name))
+            group.event_types.append(event_type)
+            yield from _add_stream(group, key, found)
+    for name, group in groups.items():
+        group.dead = yield from raw("XLEN", keys.dead(name))
+        group.times = yield from read_times(keys, name)
+    return Status(streams, [groups[name] for name in sorted(groups)])
+
+
+def _add_stream(group: GroupStatus, key: str, found: dict[str, object]) -> Flow[None]:
+    reached = found["last-delivered-id"].decode()  # type: ignore[attr-defined]  # bytes
+    unread = yield from raw("XRANGE", key, f"({reached}", "+", "COUNT", 1)
+    if unread:
+        lag = found.get("lag")
+        if lag is None:
+            # Before Redis 7, and when entries were deleted, the server does not know: count.
+            lag = len((yield from raw("XRANGE", key, f"({reached}", "+", "COUNT", 100_000)))
+        group.lag += int(lag)  # type: ignore[call-overload]
+        group.oldest_unread_age = _older(group.oldest_unread_age, unread[0][0])
+    try:
+        summary = yield from raw("XPENDING", key, group.group)
+    except GroupMissing:
+        return
+    for holder, count in summary[3] or []:
+        if is_waiting(holder.decode()):
+            group.waiting += int(count)
+        else:
+            group.pending += int(count)
+            group.consumers += 1
+    if summary[0]:
+        group.oldest_pending_age = _older(group.oldest_pending_age, summary[1])
+
+
+def _older(known: float | None, entry_id: bytes) -> float:
+    age = max(0.0, time.time() - parse_id(entry_id.decode())[0] / 1000)
+    return age if known is None else max(known, age)
