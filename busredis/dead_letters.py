@@ -51,7 +51,7 @@ class DeadLetters:
 
     def list(
         self, group: str, *, limit: int = 100, matches: Callable[[DeadLetter], bool] | None = None
-    ) -> Flow[list[DeadLetter]]:  # noqa: E501
+    ) -> Flow[list[DeadLetter]]:
         """The oldest `limit` letters of a group that match."""
         found: list[DeadLetter] = []
         start = "-"

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -89,6 +89,13 @@ class Router:
         for handler in other:
             self._add(handler)
 
+    def with_concurrency(self, concurrency: int) -> "Router":
+        """The same handlers, each with this concurrency."""
+        changed = Router()
+        for handler in self:
+            changed._add(replace(handler, concurrency=concurrency))
+        return changed
+
     def _add(self, handler: Handler) -> None:
         known = self._handlers.get(handler.name)
         if known is not None and known is not handler:
@@ -135,9 +142,7 @@ def _handler(
             f"handler {name!r}: timeout is {timeout}; it must be longer than 0 s, or None"
         )
     _check_start(name, options.start)
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)
-    )
+    is_async = inspect.iscoroutinefunction(function)
     return Handler(
         name=name,
         function=function,

@@ -1,0 +1,184 @@
+"""publish and tail."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from busredis.cli.options import Namespace, Url, connect
+from busredis.commands import raw, scan
+from busredis.errors import BusError, SettingsError
+from busredis.events import DomainEvent
+from busredis.publisher import Publisher
+
+#: Lines that are checked and then published together.
+_CHUNK = 1_000
+
+Import = Annotated[
+    list[str] | None, typer.Option("--import", help="Module with the event classes; default the catalog.")
+]
+
+
+class BadLine(BusError):
+    """A line that is no event."""
+
+
+def publish(
+    event_type: Annotated[str | None, typer.Argument(help="The event type.")] = None,
+    json: Annotated[
+        str | None, typer.Argument(help="The payload, or a whole event with a 'payload'.")
+    ] = None,
+    *,
+    jsonl: Annotated[
+        str | None, typer.Option("--jsonl", help="A file with one event a line, or - for standard input.")
+    ] = None,
+    rejects: Annotated[
+        Path | None, typer.Option(help="Bad lines go here and the run goes on; without it they stop it.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key of a single event.")] = None,
+    modules: Import = None,
+    url: Url = None,
+    namespace: Namespace = None,
+) -> None:
+    """Publish one event, or a file of them: publish UserLoggedInEvent '{"username": "ada"}'."""
+    _import(modules)
+    if jsonl is None and (event_type is None or json is None):
+        raise SettingsError("name an event type and its JSON, or --jsonl FILE: busredis publish TYPE '{...}'")
+    with ExitStack() as stack:
+        if jsonl is None:
+            assert event_type is not None
+            assert json is not None
+            event = _parse(json.encode(), "the JSON", event_type)
+            publisher = stack.enter_context(Publisher(url, namespace=namespace))
+            typer.echo(publisher.publish(event, key=key))
+            return
+        publisher = stack.enter_context(Publisher(url, namespace=namespace))
+        lines = stack.enter_context(_open(jsonl))
+        total = Path(jsonl).stat().st_size if jsonl != "-" else None
+        output = stack.enter_context(rejects.open("ab")) if rejects else None
+        progress = stack.enter_context(_progress())
+        _publish_lines(publisher, _counted(lines, progress, total), output)
+
+
+def _publish_lines(publisher: Publisher, lines: Iterable[bytes], rejects: BinaryIO | None) -> None:
+    started, published, bad = time.monotonic(), 0, 0
+    waiting: list[DomainEvent] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            waiting.append(_parse(line, f"line {number}", None))
+        except BadLine:
+            bad += 1
+            if rejects is None:
+                # What was good so far is not lost because of what follows it.
+                published += len(publisher.publish_many(waiting))
+                _say(f"published {published:,} event(s) before the bad line")
+                raise
+            rejects.write(line if line.endswith(b"\n") else line + b"\n")
+        if len(waiting) >= _CHUNK:
+            published += len(publisher.publish_many(waiting))
+            waiting.clear()
+    published += len(publisher.publish_many(waiting))
+    rate = published / max(time.monotonic() - started, 1e-6)
+    _say(
+        f"published {published:,} event(s), {rate:,.0f}/s"
+        + (f"; {bad:,} bad line(s) rejected" if bad else "")
+    )
+    if bad:
+        raise typer.Exit(1)
+
+
+def _parse(raw_json: bytes, place: str, event_type: str | None) -> DomainEvent:
+    try:
+        data: Any = orjson.loads(raw_json)
+        if event_type is not None and isinstance(data, dict):
+            data = {"event_type": event_type, **(data if "payload" in data else {"payload": data})}
+        return DomainEvent.from_dict(data)
+    except (BusError, orjson.JSONDecodeError) as error:
+        raise BadLine(f"{place} is no event: {error}") from None
+
+
+def tail(
+    event_types: Annotated[list[str] | None, typer.Argument(help="Only these types; default all.")] = None,
+    *,
+    count: Annotated[int, typer.Option("-n", min=0, help="Entries to show of what is there.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+    url: Url = None,
+    namespace: Namespace = None,
+) -> None:
+    """Show the newest entries in their order over all types, one JSON line each."""
+    client, keys = connect(url, namespace)
+    streams = [keys.stream(name) for name in event_types or []] or client.run(scan(keys.every_stream))
+    newest = []
+    for stream in streams:
+        newest += (
+            [(stream, *e) for e in client.run(raw("XREVRANGE", stream, "+", "-", "COUNT", count).__iter__())]
+            if count
+            else []
+        )
+    newest.sort(key=lambda entry: tuple(map(int, entry[1].split(b"-"))))
+    for stream, entry_id, fields in newest[-count:] if count else []:
+        _print_entry(keys.event_type(stream), entry_id, fields)
+    last: dict[str, Any] = dict.fromkeys(streams, "$")
+    last |= {stream: entry_id for stream, entry_id, _ in newest}
+    while follow and streams:
+        reply = client.run(
+            raw("XREAD", "COUNT", 100, "BLOCK", 1000, "STREAMS", *last, *last.values()).__iter__()
+        )
+        for stream, entries in reply or []:
+            for entry_id, fields in entries:
+                _print_entry(keys.event_type(stream.decode()), entry_id, fields)
+                last[stream.decode()] = entry_id
+
+
+def _print_entry(event_type: str, entry_id: bytes, fields: list[bytes]) -> None:
+    found = {
+        fields[i].decode("utf-8", "replace"): fields[i + 1].decode("utf-8", "replace")
+        for i in range(0, len(fields), 2)
+    }
+    typer.echo(orjson.dumps({"id": entry_id.decode(), "event_type": event_type, **found}).decode())
+
+
+def _import(modules: list[str] | None) -> None:
+    sys.path.insert(0, "")
+    for name in modules or ["busredis.catalog"]:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise SettingsError(f"--import {name}: {error}") from error
+
+
+def _open(jsonl: str) -> BinaryIO:
+    if jsonl == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(jsonl).open("rb")
+    except OSError as error:
+        raise SettingsError(f"--jsonl {jsonl}: {error.strerror}") from error
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("publishing"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _counted(lines: Iterable[bytes], progress: Progress, total: int | None) -> Iterator[bytes]:
+    task, done = progress.add_task("", total=total), 0
+    for number, line in enumerate(lines, 1):
+        done += len(line)
+        if number % 500 == 0:
+            progress.update(task, completed=done)
+        yield line
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, highlight=False).print(text, markup=False)

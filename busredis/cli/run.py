@@ -1,0 +1,64 @@
+"""run: handler daemons. demo: everything at work, in a minute."""
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from busredis.cli import logs
+from busredis.cli.demo import Demo
+from busredis.cli.options import Namespace, Url
+from busredis.cli.supervisor import supervise
+from busredis.cli.targets import find_routers
+from busredis.daemon import Daemon
+from busredis.errors import SettingsError
+
+
+class LogFormat(StrEnum):
+    text = "text"
+    json = "json"
+
+
+def run(
+    targets: Annotated[list[str], typer.Argument(help="A module, a package, or module:router.")],
+    *,
+    group: Annotated[
+        list[str] | None, typer.Option(help="Run only this handler; may be given again.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="At a time, for every handler.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 1,
+    burst: Annotated[bool, typer.Option("--burst", help="End when nothing is left to do.")] = False,
+    log_format: Annotated[LogFormat, typer.Option()] = LogFormat.text,
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    url: Url = None,
+    namespace: Namespace = None,
+) -> None:
+    """Run the handlers of these modules until SIGTERM or Ctrl-C: busredis run handlers."""
+    if log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise SettingsError(f"--log-level {log_level}: DEBUG, INFO, WARNING or ERROR")
+    logs.configure("json" if log_format is LogFormat.json else "text", log_level.upper())
+    routers = [router for target in targets for router in find_routers(target)]
+    if concurrency is not None:
+        routers = [router.with_concurrency(concurrency) for router in routers]
+    daemon = Daemon(*routers, url=url, namespace=namespace, groups=group or None, burst=burst)
+    if processes > 1:
+        raise typer.Exit(supervise(_without_processes(sys.argv[1:]), processes))
+    daemon.run()
+
+
+def demo() -> None:
+    """Publish events, run daemons, kill one, retry, dead-letter, redeliver: a minute that shows what is promised."""
+    raise typer.Exit(Demo().run())
+
+
+def _without_processes(arguments: list[str]) -> list[str]:
+    kept, skip = [], False
+    for argument in arguments:
+        if skip or argument.startswith("--processes="):
+            skip = False
+        elif argument == "--processes":
+            skip = True
+        else:
+            kept.append(argument)
+    return kept

@@ -1,0 +1,97 @@
+"""The reference handlers over a real server; every event is delivered twice, and the views must not show it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from busredis import Daemon, Publisher
+from busredis.catalog import (
+    ActionEvaluatedEvent,
+    ConversationStartedEvent,
+    KnowledgeConsolidatedEvent,
+    MemoryEntryCreatedEvent,
+    MemoryPurgedEvent,
+    OverrideActivatedEvent,
+    PermissionGrantedEvent,
+    TaskAssignedEvent,
+    TaskCompletedEvent,
+    UserLoggedInEvent,
+)
+from handlers import agent, governance, memory, user
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def handle(server, namespace, inspect):
+    """Publishes events, each twice, and runs all handlers until nothing is left."""
+
+    def publish_and_run(*events) -> None:
+        with Publisher(server.url, namespace=namespace) as publisher:
+            publisher.publish_many([*events, *events])
+        routers = [module.router for module in (governance, user, memory, agent)]
+        fast = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1)}
+        Daemon(*routers, url=server.url, namespace=namespace, burst=True, **fast).run()
+
+    return publish_and_run
+
+
+def test_denials_are_counted_once_per_subject_and_alerted(handle, inspect, keys):
+    handle(
+        *[ActionEvaluatedEvent(decision="DENY", context={"user": "eve"}, occurred_at=NOW) for _ in range(5)],
+        ActionEvaluatedEvent(decision="DENY", context={"user": "bob"}, occurred_at=NOW),
+        ActionEvaluatedEvent(decision="ALLOW", context={"user": "bob"}, occurred_at=NOW),
+        OverrideActivatedEvent(override_type="stop", activated_by="root", aggregate_id="o-1", expires_at=NOW),
+    )
+
+    assert inspect.hgetall(keys.view("denials")) == {b"eve": b"5", b"bob": b"1"}
+    assert set(inspect.hgetall(keys.view("alerts"))) == {b"denials:eve", b"override:o-1"}
+    assert inspect.zcard(keys.view("audit-trail")) == inspect.hlen(keys.view("audit-trail:entries")) == 8
+    assert inspect.zscore(keys.view("overrides"), "o-1") == NOW.timestamp() * 1000
+
+
+def test_the_last_login_is_the_newest_fact_and_many_addresses_are_suspicious(handle, inspect, keys):
+    handle(
+        *[
+            UserLoggedInEvent(
+                username="ada", ip_address=f"192.0.2.{n}", occurred_at=NOW + timedelta(minutes=m)
+            )
+            for n, m in ((1, 0), (3, 30), (2, 10))
+        ],
+        PermissionGrantedEvent(username="ada", resource="vault", action="read", granted_by="root"),
+    )
+
+    assert inspect.hget(keys.view("last-login:ada"), "address") == b"192.0.2.3"
+    assert list(inspect.hgetall(keys.view("alerts"))) == [b"logins:ada"]
+    assert inspect.zcard(keys.view("authorization-changes:ada")) == 1
+    assert inspect.hgetall(keys.view("permissions:ada")) == {b"vault read": b"root"}
+
+
+def test_knowledge_is_found_by_word_category_and_source_and_purges_apply(handle, inspect, keys):
+    handle(
+        ConversationStartedEvent(user_id="ada", initial_message="hello", aggregate_id="c-1"),
+        MemoryEntryCreatedEvent(entry_id="m-1", user_message="old", occurred_at=NOW),
+        MemoryEntryCreatedEvent(entry_id="m-2", user_message="new", occurred_at=NOW + timedelta(days=2)),
+        KnowledgeConsolidatedEvent(
+            knowledge_id="k-1", category="law", content="Appeals take time", source_entries=["m-2"]
+        ),
+    )
+    handle(MemoryPurgedEvent(purged_count=1, before_date=NOW + timedelta(days=1)))
+
+    assert inspect.hget(keys.view("user-context:ada"), "conversation") == b"c-1"
+    assert inspect.zrange(keys.view("memory"), 0, -1) == [b"m-2"]
+    assert not inspect.exists(keys.view("memory:m-1"))
+    for view in ("search:appeals", "category:law", "sources:m-2"):
+        assert inspect.smembers(keys.view(view)) == {b"k-1"}
+
+
+def test_workload_is_what_was_assigned_and_not_completed_in_whichever_order_it_comes(handle, inspect, keys):
+    handle(
+        TaskCompletedEvent(agent_id="a", task_id="t-1", execution_time_ms=5.5),
+        TaskAssignedEvent(agent_id="a", task_id="t-1"),
+        TaskAssignedEvent(agent_id="a", task_id="t-2"),
+    )
+
+    assert inspect.zrange(keys.view("tasks-open:a"), 0, -1) == [b"t-2"]
+    assert inspect.zrange(keys.view("tasks-done:a"), 0, -1) == [b"t-1"]
+    assert inspect.zscore(keys.view("task-durations:a"), "t-1") == 5.5
