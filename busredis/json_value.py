@@ -24,9 +24,9 @@ def _immutable(*_args: object, **_kwargs: object) -> NoReturn:
 class FrozenDict(dict[str, Any]):
     """A dict that refuses every change; equal to, and written as, the plain dict."""
 
-    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _immutable  # type: ignore[assignment]
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _immutable
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
 
     def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
@@ -42,10 +42,10 @@ class FrozenDict(dict[str, Any]):
 class FrozenList(list[Any]):
     """A list that refuses every change; equal to, and written as, the plain list."""
 
-    __setitem__ = __delitem__ = append = clear = extend = insert = pop = remove = _immutable  # type: ignore[assignment]
-    reverse = sort = __iadd__ = __imul__ = _immutable  # type: ignore[assignment]
+    __setitem__ = __delitem__ = append = clear = extend = insert = pop = remove = _immutable
+    reverse = sort = __iadd__ = __imul__ = _immutable
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]
         return hash(tuple(self))
 
     def __reduce__(self) -> tuple[type, tuple[Iterable[Any]]]:

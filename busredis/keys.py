@@ -87,7 +87,8 @@ class Keys:
     def known(self, key: str) -> bool:
         """Whether this module could have spelled `key`."""
         kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease"
-        return re.fullmatch(rf"{re.escape(self.tag)}:(clock|schedule|({kinds}):.+)", key) is not None
+        pattern = rf"{re.escape(self.tag)}:(clock|schedule|({kinds}):.+)"
+        return re.fullmatch(pattern, key, re.DOTALL) is not None
 
 
 def _literal(text: str) -> str:

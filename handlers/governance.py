@@ -37,22 +37,29 @@ async def denials(event: ActionEvaluatedEvent, ctx: Context) -> None:
     if event.decision != "DENY":
         return
     subject = subject_of(event)
-    key, at = ctx.view(f"denials:{subject}"), millis(event)
-    since = at - int(WINDOW.total_seconds() * 1000)
-    replies = await ctx.execute_many(
-        [("ZADD", key, at, str(event.event_id)), ("ZCARD", key), ("ZCOUNT", key, since, at)]
-    )
-    _, total, recent = replies
-    await ctx.script(_AT_LEAST, [ctx.view("denials")], [subject, total])
-    if recent >= DENIALS:
-        alert = f"{subject}: {DENIALS} or more denials within {WINDOW}"
-        await ctx.execute("HSET", ctx.view("alerts"), f"denials:{subject}", alert)
+    keys = [ctx.view(f"denials:{subject}"), ctx.view("denials"), ctx.view("alerts")]
+    window = int(WINDOW.total_seconds() * 1000)
+    alert = f"{subject}: {DENIALS} or more denials within {WINDOW}"
+    await ctx.script(_DENY, keys, [millis(event), str(event.event_id), subject, DENIALS, window, alert])
 
 
-# A count only rises: a slow writer must not put an older count over a newer one.
-_AT_LEAST = """
-local known = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
-if tonumber(ARGV[2]) > known then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+# KEYS[1] denials of the subject, KEYS[2] their number by subject, KEYS[3] alerts
+# ARGV[1] unix ms, ARGV[2] event id, ARGV[3] subject, ARGV[4] so many denials ARGV[5] within so many ms, ARGV[6] alert
+# Denials come in any order, so this one may complete a window that begins before it and ends after it.
+_DENY = """
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[3], redis.call('ZCARD', KEYS[1]))
+local many, times = tonumber(ARGV[4]), {}
+local before = redis.call('ZREVRANGEBYSCORE', KEYS[1], ARGV[1], '-inf', 'WITHSCORES', 'LIMIT', 0, many)
+local after = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, many)
+for i = #before, 2, -2 do times[#times + 1] = tonumber(before[i]) end
+for i = 2, #after, 2 do times[#times + 1] = tonumber(after[i]) end
+for i = many, #times do
+  if times[i] - times[i - many + 1] <= tonumber(ARGV[5]) then
+    return redis.call('HSET', KEYS[3], 'denials:' .. ARGV[3], ARGV[6])
+  end
+end
+return 0
 """
 
 

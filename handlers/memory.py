@@ -1,8 +1,9 @@
 """Memory: user context, the search index, the knowledge view, purges."""
 
+import json
 import re
 
-from busredis import Context, Router
+from busredis import Context, Retry, Router
 from busredis.catalog import (
     ConversationStartedEvent,
     KnowledgeConsolidatedEvent,
@@ -33,49 +34,80 @@ async def user_context(event: ConversationStartedEvent, ctx: Context) -> None:
     await set_newest(ctx, f"user-context:{event.user_id}", position(event, ctx), values)
 
 
+# KEYS[1] entries, KEYS[2] this entry, KEYS[3] up to when they were purged
+# ARGV[1] unix ms, ARGV[2] entry id, ARGV[3] position, ARGV[4] user's side, ARGV[5] ai's side
+# Purges and entries are handled by different groups, in any order: what was purged must not come back.
+_REMEMBER = """
+if tonumber(ARGV[1]) < tonumber(redis.call('GET', KEYS[3]) or '-inf') then return 0 end
+local known = redis.call('HGET', KEYS[2], 'at')
+if known and known > ARGV[3] then return 0 end
+redis.call('HSET', KEYS[2], 'at', ARGV[3], 'user', ARGV[4], 'ai', ARGV[5])
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
+
+# KEYS[1] up to when entries were purged; ARGV[1] unix ms
+_RAISE = """
+if tonumber(ARGV[1]) > tonumber(redis.call('GET', KEYS[1]) or '-inf') then redis.call('SET', KEYS[1], ARGV[1]) end
+"""
+
+
 @router.on(MemoryEntryCreatedEvent, name="memory-entries")
 async def memory_entries(event: MemoryEntryCreatedEvent, ctx: Context) -> None:
     """view:memory, a sorted set of entry ids by time; view:memory:<id>, a hash with both sides."""
     entry = event.entry_id or str(event.event_id)
-    values = {"user": event.user_message, "ai": event.ai_response}
-    await set_newest(ctx, f"memory:{entry}", position(event, ctx), values)
-    await ctx.execute("ZADD", ctx.view("memory"), millis(event), entry)
+    keys = [ctx.view("memory"), ctx.view(f"memory:{entry}"), ctx.view("memory-purged-before")]
+    at = position(event, ctx)
+    await ctx.script(_REMEMBER, keys, [millis(event), entry, at, event.user_message, event.ai_response])
 
 
 @router.on(MemoryPurgedEvent, name="memory-purge")
 async def memory_purge(event: MemoryPurgedEvent, ctx: Context) -> None:
     """Takes the entries before the date out of view:memory; view:memory-purges keeps that it was done."""
     before = int(event.before_date.timestamp() * 1000) if event.before_date else millis(event)
-    old = await ctx.execute("ZRANGEBYSCORE", ctx.view("memory"), "-inf", f"({before}")
-    bodies = [("DEL", ctx.view(f"memory:{entry.decode()}")) for entry in old]
-    await ctx.execute_many(
-        [
-            *bodies,
-            ("ZREMRANGEBYSCORE", ctx.view("memory"), "-inf", f"({before}"),
-            ("HSET", ctx.view("memory-purges"), str(event.event_id), event.purged_count),
-        ]
-    )
+    memory, purges = ctx.view("memory"), ctx.view("memory-purges")
+    await ctx.script(_RAISE, [ctx.view("memory-purged-before")], [before])
+    while old := await ctx.execute("ZRANGEBYSCORE", memory, "-inf", f"({before}", "LIMIT", 0, 500):
+        bodies = [ctx.view(f"memory:{entry.decode()}") for entry in old]
+        await ctx.execute_many([("DEL", *bodies), ("ZREM", memory, *old)])
+    await ctx.execute("HSET", purges, str(event.event_id), event.purged_count)
 
 
 @router.on(KnowledgeConsolidatedEvent, name="search-index")
 async def search_index(event: KnowledgeConsolidatedEvent, ctx: Context) -> None:
     """view:search:<word>, a set of the knowledge ids whose content has the word."""
-    await ctx.execute_many(
-        [("SADD", ctx.view(f"search:{word}"), event.knowledge_id) for word in words(event.content)]
-    )
+    await _link(event, ctx, "search-index", [f"search:{word}" for word in words(event.content)])
 
 
 @router.on(KnowledgeConsolidatedEvent, name="knowledge")
 async def knowledge(event: KnowledgeConsolidatedEvent, ctx: Context) -> None:
     """view:knowledge:<id>, a hash; view:category:<name>, its ids; view:sources:<entry>, what was made of an entry."""
     values = {"category": event.category, "content": event.content, "confidence": str(event.confidence)}
-    if await set_newest(ctx, f"knowledge:{event.knowledge_id}", position(event, ctx), values):
-        await ctx.execute_many(_edges(event, ctx))
+    await set_newest(ctx, f"knowledge:{event.knowledge_id}", position(event, ctx), values)
+    places = [f"category:{event.category}", *(f"sources:{entry}" for entry in event.source_entries)]
+    await _link(event, ctx, "knowledge-links", places)
 
 
-def _edges(event: KnowledgeConsolidatedEvent, ctx: Context) -> list[tuple[str, ...]]:
-    category = ("SADD", ctx.view(f"category:{event.category}"), event.knowledge_id)
-    return [
-        category,
-        *(("SADD", ctx.view(f"sources:{entry}"), event.knowledge_id) for entry in event.source_entries),
-    ]
+# KEYS[1] hash: where the id is; KEYS[2+] the sets that it leaves, then those that it joins
+# ARGV[1] position of the fact that put it where it is, ARGV[2] position of this fact, ARGV[3] knowledge id,
+# ARGV[4] the names of the sets that it joins, ARGV[5] how many it leaves
+# Returns 0 if it was moved meanwhile.
+_LINK = """
+if (redis.call('HGET', KEYS[1], 'at') or '') ~= ARGV[1] then return 0 end
+for i = 2, #KEYS do redis.call(i <= 1 + ARGV[5] and 'SREM' or 'SADD', KEYS[i], ARGV[3]) end
+redis.call('HSET', KEYS[1], 'at', ARGV[2], 'places', ARGV[4])
+return 1
+"""
+
+
+async def _link(event: KnowledgeConsolidatedEvent, ctx: Context, kind: str, places: list[str]) -> None:
+    """Puts the knowledge id into the sets `places`, and takes it out of where an older fact had put it."""
+    known, at = ctx.view(f"{kind}:{event.knowledge_id}"), position(event, ctx)
+    before, old = await ctx.execute("HMGET", known, "at", "places")
+    if before is not None and before.decode() > at:
+        return
+    left = [place for place in json.loads(old or "[]") if place not in places]
+    keys = [known, *(ctx.view(place) for place in [*left, *places])]
+    arguments = [before or "", at, event.knowledge_id, json.dumps(places), len(left)]
+    if not await ctx.script(_LINK, keys, arguments):
+        raise Retry("another fact about the same knowledge came first", after=0.1, counts=False)

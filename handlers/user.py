@@ -35,15 +35,37 @@ async def last_login(event: UserLoggedInEvent, ctx: Context) -> None:
 
 @router.on(UserLoggedInEvent, name="suspicious-logins")
 async def suspicious_logins(event: UserLoggedInEvent, ctx: Context) -> None:
-    """view:login-addresses:<user>, a sorted set of addresses by last use; view:alerts when there are too many."""
-    key, at = ctx.view(f"login-addresses:{event.username}"), millis(event)
-    since = at - int(WINDOW.total_seconds() * 1000)
-    _, recent = await ctx.execute_many(
-        [("ZADD", key, "GT", at, event.ip_address), ("ZCOUNT", key, since, "+inf")]
+    """view:logins:<user>, a sorted set of `<event id> <address>` by time; view:alerts when there are too many addresses."""
+    keys = [ctx.view(f"logins:{event.username}"), ctx.view("alerts")]
+    window = int(WINDOW.total_seconds() * 1000)
+    alert = f"{event.username}: logins from {ADDRESSES} or more addresses within {WINDOW}"
+    login = f"{event.event_id} {event.ip_address}"
+    await ctx.script(
+        _LOGIN, keys, [millis(event), login, ADDRESSES, window, f"logins:{event.username}", alert]
     )
-    if recent >= ADDRESSES:
-        alert = f"{event.username}: logins from {ADDRESSES} or more addresses within {WINDOW}"
-        await ctx.execute("HSET", ctx.view("alerts"), f"logins:{event.username}", alert)
+
+
+# KEYS[1] logins of the user, KEYS[2] alerts
+# ARGV[1] unix ms, ARGV[2] login, ARGV[3] so many addresses ARGV[4] within so many ms, ARGV[5] field, ARGV[6] alert
+# Logins come in any order, so this one may complete a window that begins before it and ends after it.
+_LOGIN = """
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+local at, many, window = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local around = redis.call('ZRANGEBYSCORE', KEYS[1], at - window, at + window, 'WITHSCORES')
+local seen, distinct, first = {}, 0, 1
+for last = 1, #around, 2 do
+  local address = string.sub(around[last], 38)
+  seen[address] = (seen[address] or 0) + 1
+  if seen[address] == 1 then distinct = distinct + 1 end
+  while around[last + 1] - around[first + 1] > window do
+    local left = string.sub(around[first], 38)
+    seen[left], first = seen[left] - 1, first + 2
+    if seen[left] == 0 then distinct = distinct - 1 end
+  end
+  if distinct >= many then return redis.call('HSET', KEYS[2], ARGV[5], ARGV[6]) end
+end
+return 0
+"""
 
 
 @router.on(PermissionGrantedEvent, PasswordChangedEvent, name="authorization-cache")

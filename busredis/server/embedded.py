@@ -1,11 +1,5 @@
-"""Starts, shares and stops the server of a folder.
+"""Starts, shares and stops the server of a folder."""
 
-In the folder: `server.lock`, held by the server itself for as long as it lives (it inherits the open file, and the
-kernel lets go when it dies, however it dies); `server.json`, where to find it; `server.log`; and its data.
-"""
-
-import fcntl
-import json
 import os
 import shutil
 import signal
@@ -17,10 +11,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from busredis.errors import BusError
 from busredis.server.binary import find_binary
+from busredis.server.folder import ServerFolder
 from busredis.server.probe import Answer, ask
 
 _POLL_S = 0.01
@@ -53,6 +48,7 @@ class EmbeddedServer:
         timeout: float = 10.0,
     ) -> None:
         self.folder = (folder or Path(".busredis")).absolute()
+        self._files = ServerFolder(self.folder)
         self._wanted_port = port
         self._appendfsync = appendfsync
         self._timeout = timeout
@@ -65,12 +61,12 @@ class EmbeddedServer:
         Any number of processes may call this at once: they get one server. Raises ServerNotFound when none is
         installed, ServerFailed when it does not start or is not ready in time.
         """
-        self._make_folder()
+        self._files.make()
         deadline = time.monotonic() + self._timeout
         ports = self._free_ports()
         log_from: int | None = None
         while True:
-            lock = self._take_lock()
+            lock = self._files.take_lock()
             if lock is not None:
                 try:
                     log_from = self._launch(ports, lock, log_from)
@@ -80,7 +76,7 @@ class EmbeddedServer:
             if found is not None and found[1].ready:
                 return self._share(found)
             if time.monotonic() > deadline:
-                raise ServerFailed(self.folder, self._why_not_ready(found), self._log(log_from or 0))
+                raise ServerFailed(self.folder, self._why_not_ready(found), self._files.log(log_from or 0))
             time.sleep(_POLL_S)
 
     def stop(self, *, force: bool = False) -> bool:
@@ -89,19 +85,17 @@ class EmbeddedServer:
         It gets SIGTERM and time to write its data, and SIGKILL only when the timeout has passed. A process that does
         not prove to be this folder's server is never touched.
         """
-        mine = self._state().get("launch") == self._launch_id
-        if not (mine or force) or not self._is_locked():
-            return False
-        found = self._look()
+        mine = self._files.state().get("launch") == self._launch_id
+        found = self._look_patiently() if mine or force else None
         if found is None:
-            raise ServerFailed(self.folder, f"(pid {self._pid_told()}) does not answer; it was not stopped")
+            return False
         port, server = found
         if not (self._ends(server.pid, signal.SIGTERM) or self._ends(server.pid, signal.SIGKILL)):
-            raise ServerFailed(self.folder, f"(pid {server.pid}) does not end", self._log())
+            raise ServerFailed(self.folder, f"(pid {server.pid}) does not end", self._files.log())
         self._found = None
-        lock = self._take_lock()
+        lock = self._files.take_lock()
         if lock is not None:  # else the next one starts already, and has written where it is
-            self._remember(port=port)
+            self._files.write_state(port=port)
             os.close(lock)
         return True
 
@@ -142,16 +136,16 @@ class EmbeddedServer:
 
     def _launch(self, ports: Iterator[int], lock: int, log_from: int | None) -> int:
         """Start a server on the next free port; returns where its part of the log begins."""
-        if log_from is not None and "already in use" not in self._log(log_from):
-            raise ServerFailed(self.folder, "ended while it started; its log:", self._log(log_from))
+        if log_from is not None and "already in use" not in self._files.log(log_from):
+            raise ServerFailed(self.folder, "ended while it started; its log:", self._files.log(log_from))
         binary = find_binary()
         port = next(ports, None)
         if port is None:
             taken = self._wanted_port or f"{_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1}"
             raise ServerFailed(self.folder, f"cannot listen: port {taken} is taken")
-        log_from = self._log_size()
+        log_from = self._files.log_size()
         # Written before it runs: whoever finds the lock taken knows where to ask.
-        self._remember(port=port, binary=str(binary), launch=self._launch_id)
+        self._files.write_state(port=port, binary=str(binary), launch=self._launch_id)
         self._spawn(binary, port, lock, log_from)
         return log_from
 
@@ -182,14 +176,14 @@ class EmbeddedServer:
             except (OSError, subprocess.TimeoutExpired) as error:
                 raise ServerFailed(self.folder, f"did not start: {error}") from error
         if done.returncode != 0:
-            raise ServerFailed(self.folder, f"did not start; {binary} says:", self._log(log_from))
+            raise ServerFailed(self.folder, f"did not start; {binary} says:", self._files.log(log_from))
 
     def _share(self, found: tuple[int, Answer]) -> str:
         self._found = found
-        state = self._state()
+        state = self._files.state()
         if state.get("launch") == self._launch_id:
             server = {"pid": found[1].pid, "version": found[1].version, "url": self.url}
-            self._remember(**(state | server))
+            self._files.write_state(**(state | server))
         return self.url
 
     def _ends(self, pid: int, number: signal.Signals) -> bool:
@@ -197,7 +191,7 @@ class EmbeddedServer:
             os.kill(pid, number)
         deadline = time.monotonic() + self._timeout
         while time.monotonic() < deadline:
-            if not self._is_locked():
+            if not self._files.is_locked():
                 return True
             other = self._look()
             if other is not None and other[1].pid != pid:
@@ -207,11 +201,25 @@ class EmbeddedServer:
 
     def _look(self) -> tuple[int, Answer] | None:
         """The port and the server of this folder, if it answers and names this folder as its own."""
-        port = self._port_told() or self._first_port()
+        port = self._files.port() or self._first_port()
         server = ask(port)
         if server is None or server.folder.resolve() != self.folder.resolve():
             return None
         return port, server
+
+    def _look_patiently(self) -> tuple[int, Answer] | None:
+        """The server of this folder, which may be starting or busy; None if there is none."""
+        deadline = time.monotonic() + self._timeout
+        while self._files.is_locked():
+            found = self._look()
+            if found is not None:
+                return found
+            if time.monotonic() > deadline:
+                raise ServerFailed(
+                    self.folder, f"(pid {self._files.pid()}) does not answer; it was not stopped"
+                )
+            time.sleep(_POLL_S)
+        return None
 
     def _known(self) -> tuple[int, Answer]:
         if self._found is None:
@@ -221,7 +229,7 @@ class EmbeddedServer:
     def _why_not_ready(self, found: tuple[int, Answer] | None) -> str:
         if found is not None:
             return f"still reads its data after {self._timeout:g} s; it goes on reading, try again later. Its log:"
-        return f"(pid {self._pid_told()}) did not answer within {self._timeout:g} s; its log:"
+        return f"(pid {self._files.pid()}) did not answer within {self._timeout:g} s; its log:"
 
     def _free_ports(self) -> Iterator[int]:
         if self._wanted_port is not None:
@@ -229,68 +237,13 @@ class EmbeddedServer:
         else:
             first = self._first_port() - _FIRST_PORT
             candidates = [_FIRST_PORT + (first + step) % _PORTS for step in range(_PORTS)]
-            told = self._port_told()
+            told = self._files.port()
             candidates = [told, *candidates] if told else candidates
         return (port for port in candidates if _is_free(port))
 
     def _first_port(self) -> int:
         # Each folder has its own first choice, so that a printed redis-cli line rarely comes to mean another folder.
         return _FIRST_PORT + zlib.crc32(os.fsencode(self.folder.resolve())) % _PORTS
-
-    def _port_told(self) -> int | None:
-        port = self._state().get("port")
-        return port if isinstance(port, int) and 0 < port < 65_536 else None
-
-    def _pid_told(self) -> str:
-        try:
-            return (self.folder / "server.pid").read_text().strip()
-        except OSError:
-            return "unknown"
-
-    def _state(self) -> dict[str, Any]:
-        try:
-            state = json.loads((self.folder / "server.json").read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return state if isinstance(state, dict) else {}
-
-    def _remember(self, **state: Any) -> None:
-        new = self.folder / f"server.json.{self._launch_id}"
-        new.write_text(json.dumps(state, indent=2) + "\n")
-        new.replace(self.folder / "server.json")
-
-    def _make_folder(self) -> None:
-        if not self.folder.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / ".gitignore").write_text("*\n")
-
-    def _take_lock(self) -> int | None:
-        lock = os.open(self.folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            return None
-        return lock
-
-    def _is_locked(self) -> bool:
-        if not self.folder.exists():
-            return False
-        lock = self._take_lock()
-        if lock is None:
-            return True
-        os.close(lock)
-        return False
-
-    def _log_size(self) -> int:
-        log = self.folder / "server.log"
-        return log.stat().st_size if log.exists() else 0
-
-    def _log(self, start: int = 0) -> str:
-        try:
-            return (self.folder / "server.log").read_bytes()[start:].decode(errors="replace")
-        except OSError:
-            return ""
 
 
 def _is_free(port: int) -> bool:
