@@ -27,10 +27,11 @@ class Backoff:
 
     def pause(self, attempt: int, entry: str) -> timedelta:
         """The pause after `attempt` of `entry`: the same in every daemon, so any of them knows when it is due."""
-        bound = min(self.base * 2 ** min(attempt - 1, 40), self.cap)
+        bound = min(self.base * (1 << min(attempt - 1, 40)), self.cap)
         if not self.jitter:
             return bound
-        return bound * ((zlib.crc32(f"{entry} {attempt}".encode()) + 1) / 2**32)
+        share = (zlib.crc32(f"{entry} {attempt}".encode()) + 1) / float(1 << 32)
+        return bound * share
 
 
 Pause = Callable[[int, str], timedelta]

@@ -125,7 +125,7 @@ class Client:
             yield connection
         except BaseException as error:
             if not isinstance(error, ServerUnavailable | GroupMissing | CommandRefused):
-                connection.disconnect()
+                connection.disconnect()  # type: ignore[no-untyped-call]
             raise
         finally:
             self._pool.release(connection)
@@ -171,7 +171,7 @@ class AsyncClient:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
         try:
-            connection = await self._pool.get_connection()
+            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
             raise _not_sent(error, self.shown) from error
         try:

@@ -6,13 +6,13 @@ import pytest
 import redis
 
 from busredis.keys import Keys
-from tests.real_server import RealServer, chosen_server
+from tests.servers import TestServer, chosen_server
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory) -> Iterator[RealServer]:
+def server(tmp_path_factory) -> Iterator[TestServer]:
     _, binary = chosen_server()
-    running = RealServer(binary, tmp_path_factory.mktemp("server"))
+    running = TestServer(binary, tmp_path_factory.mktemp("server"))
     yield running
     running.stop()
 
@@ -28,7 +28,7 @@ def keys(namespace: str) -> Keys:
 
 
 @pytest.fixture
-def inspect(server: RealServer, keys: Keys) -> Iterator[redis.Redis]:
+def inspect(server: TestServer, keys: Keys) -> Iterator[redis.Redis]:
     """A plain client to look and to meddle with; at the end every key must be one that Keys can name."""
     with redis.Redis(port=server.port) as client:
         yield client

@@ -29,14 +29,14 @@ def find_routers(target: str) -> list[Router]:
         return [found]
     within = pkgutil.iter_modules(getattr(module, "__path__", []))
     modules = [module, *(_import(f"{name}.{info.name}") for info in within)]
-    routers = {
+    found_routers = {
         id(value): value for found in modules for value in vars(found).values() if isinstance(value, Router)
     }
-    if not routers:
+    if not found_routers:
         raise SettingsError(
             f"{target}: no Router in it; write 'router = Router()' there, or name it: {target}:name"
         )
-    return list(routers.values())
+    return list(found_routers.values())
 
 
 def _import(name: str) -> ModuleType:

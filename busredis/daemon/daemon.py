@@ -133,7 +133,7 @@ class Daemon:
         log.info("daemon %s has stopped", self.name)
         for task in done:
             if not task.cancelled() and task.exception() is not None:
-                raise task.exception()  # type: ignore[misc]  # a fault of our own: never hidden
+                task.result()  # a fault of our own is raised, never hidden
 
     async def _prepare(self, consumers: list[Consumer]) -> None:
         """Creates the groups; waits for a server that is not there yet."""

@@ -120,7 +120,7 @@ class Pending:
 
     def claim(self, row: Row, least_idle_ms: int, count: int) -> Flow[list[bytes] | None]:
         """Takes an entry over, if nobody else was faster (then None); an empty list if it was deleted."""
-        args = [self.group, self.consumer, row.id, row.holder, least_idle_ms, row.count, count]
+        args: list[Arg] = [self.group, self.consumer, row.id, row.holder, least_idle_ms, row.count, count]
         fields: list[bytes] | None = yield from script("claim", [row.stream], args)
         return fields
 

@@ -5,11 +5,14 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
+from busredis.commands import Flow
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
-from busredis.errors import ServerError
+from busredis.errors import CommandRefused, ServerError, ServerUnavailable
 
 if TYPE_CHECKING:
     from busredis.client import AsyncClient
@@ -18,6 +21,10 @@ log = logging.getLogger("busredis.delivery")
 
 #: Most acknowledgements in one script call.
 _BATCH = 1_000
+#: When a dead letter that could not be written is tried again.
+_DEAD_LETTER_LATER = timedelta(seconds=30)
+
+Result = TypeVar("Result")
 
 
 class Settler:
@@ -79,27 +86,38 @@ class Settler:
         batch = [self._ended[index] for index in range(min(len(self._ended), _BATCH))]
         done = [delivery for delivery, outcome in batch if outcome.verdict is Verdict.ACK]
         if done:
-            lost = await self._insist(lambda: self._pending.acknowledge(done))
+            lost = await self._insist(partial(self._pending.acknowledge, done))
             if lost:
                 for delivery in done:
                     delivery.lost = delivery.lost or delivery.id in lost
         released = [delivery for delivery, outcome in batch if outcome.verdict is Verdict.RELEASE]
         if released:
             outcome = next(outcome for _, outcome in batch if outcome.verdict is Verdict.RELEASE)
-            await self._insist(lambda: self._pending.release(released, outcome))
+            await self._insist(partial(self._pending.release, released, outcome))
         for delivery, outcome in batch:
             if outcome.verdict is Verdict.RETRY:
-                delivery.lost = not await self._insist(lambda d=delivery, o=outcome: self._pending.wait(d, o))
+                delivery.lost = not await self._insist(partial(self._pending.wait, delivery, outcome))
             elif outcome.verdict is Verdict.DEAD_LETTER:
-                delivery.lost = not await self._insist(
-                    lambda d=delivery, o=outcome: self._pending.dead_letter(d, o)
-                )
+                delivery.lost = not await self._give_up(delivery, outcome)
         for delivery, outcome in batch:
             self._ended.popleft()
             self.held.pop((delivery.stream, delivery.id), None)
             self._settled(delivery, outcome)
 
-    async def _insist(self, flow: Callable[[], object]) -> object:
+    async def _give_up(self, delivery: Delivery, outcome: Outcome) -> bool:
+        """Moves an entry to the dead letters; if the server cannot take it, it waits, and the others go on."""
+        try:
+            return await self._client.run(self._pending.dead_letter(delivery, outcome))
+        except (CommandRefused, ServerUnavailable) as error:
+            log.exception("a dead letter of %s cannot be written, its entry waits", self._pending.group)
+            later = Outcome(
+                Verdict.RETRY, error=f"no dead letter: {error}", after=_DEAD_LETTER_LATER, counts=False
+            )
+            return await self._insist(partial(self._pending.wait, delivery, later))
+        except ServerError:
+            return await self._insist(partial(self._pending.dead_letter, delivery, outcome))
+
+    async def _insist(self, flow: Callable[[], Flow[Result]]) -> Result:
         """Runs a flow until the server answers; meanwhile the lease is renewed.
 
         Each flow is fenced, so that running it twice does no harm.
@@ -107,10 +125,8 @@ class Settler:
         pause = 0.05
         while True:
             try:
-                return await self._client.run(flow())  # type: ignore[arg-type]  # any flow
+                return await self._client.run(flow())
             except ServerError as error:
-                log.warning(
-                    "settling waits for the server", extra={"group": self._pending.group, "error": str(error)}
-                )
+                log.warning("settling of %s waits for the server: %s", self._pending.group, error)
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
                 pause = min(pause * 2, 2.0)

@@ -22,7 +22,8 @@ for i = 7, #ARGV, 2 do
       local field = KEYS[1] .. ' ' .. id
       local known = redis.call('HGET', KEYS[2], field)
       local first = known and string.match(known, '^(%d+) ') or ARGV[5]
-      redis.call('HSET', KEYS[2], field, first .. ' ' .. ARGV[6])
+      -- Worth having, not worth failing for: HSET is refused when the server is out of memory.
+      redis.pcall('HSET', KEYS[2], field, first .. ' ' .. ARGV[6])
     end
   else
     lost[#lost + 1] = id
