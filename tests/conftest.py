@@ -12,9 +12,8 @@ from tests.servers import TestServer, chosen_server
 @pytest.fixture(scope="session")
 def server(tmp_path_factory) -> Iterator[TestServer]:
     _, binary = chosen_server()
-    running = TestServer(binary, tmp_path_factory.mktemp("server"))
-    yield running
-    running.stop()
+    with TestServer(binary, tmp_path_factory.mktemp("server")) as running:
+        yield running
 
 
 @pytest.fixture
