@@ -1,5 +1,7 @@
 """Agents: their register, workload, task durations, workflows and council decisions."""
 
+import orjson
+
 from busredis import Context, Router
 from busredis.catalog import (
     AgentCreatedEvent,
@@ -51,6 +53,7 @@ async def workflows(event: WorkflowStartedEvent, ctx: Context) -> None:
 
 @router.on(CouncilDecisionMadeEvent, name="council-decisions")
 async def council_decisions(event: CouncilDecisionMadeEvent, ctx: Context) -> None:
-    """view:council:<id>, a hash: the newest decision, whether there was consensus."""
-    values = {"decision": event.decision, "consensus": str(event.consensus_reached).lower()}
+    """view:council:<id>, a hash: the newest decision, the votes as JSON, whether there was consensus."""
+    votes = orjson.dumps(event.votes).decode()
+    values = {"decision": event.decision, "votes": votes, "consensus": str(event.consensus_reached).lower()}
     await set_newest(ctx, f"council:{event.council_id}", position(event, ctx), values)

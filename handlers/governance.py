@@ -31,20 +31,29 @@ async def audit_trail(
 async def denials(event: ActionEvaluatedEvent, ctx: Context) -> None:
     """view:denials:<subject>, a sorted set of denied events by time; view:alerts when there are too many.
 
-    view:denials, a hash: by subject, how many denials there were. The subject is the user, else the address, in the
-    context of the action, else its aggregate.
+    view:denials, a hash: by subject, how many denials there were. The subject is the user in the context of the action,
+    else its aggregate. The same by address in view:denials-by-address, so that one that tries many users is seen.
     """
     if event.decision != "DENY":
         return
-    subject = subject_of(event)
-    keys = [ctx.view(f"denials:{subject}"), ctx.view("denials"), ctx.view("alerts")]
+    address = event.context.get("address")
+    for view, subject in (("denials", subject_of(event)), ("denials-by-address", address)):
+        if subject:
+            await _deny(event, ctx, view, str(subject))
+
+
+async def _deny(event: ActionEvaluatedEvent, ctx: Context, view: str, subject: str) -> None:
+    keys = [ctx.view(f"{view}:{subject}"), ctx.view(view), ctx.view("alerts")]
     window = int(WINDOW.total_seconds() * 1000)
     alert = f"{subject}: {DENIALS} or more denials within {WINDOW}"
-    await ctx.script(_DENY, keys, [millis(event), str(event.event_id), subject, DENIALS, window, alert])
+    field = f"{view}:{subject}"
+    await ctx.script(
+        _DENY, keys, [millis(event), str(event.event_id), subject, DENIALS, window, field, alert]
+    )
 
 
 # KEYS[1] denials of the subject, KEYS[2] their number by subject, KEYS[3] alerts
-# ARGV[1] unix ms, ARGV[2] event id, ARGV[3] subject, ARGV[4] so many denials ARGV[5] within so many ms, ARGV[6] alert
+# ARGV[1] unix ms, ARGV[2] event id, ARGV[3] subject, ARGV[4] so many denials ARGV[5] within so many ms, ARGV[6] field, ARGV[7] alert
 # Denials come in any order, so this one may complete a window that begins before it and ends after it.
 _DENY = """
 redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
@@ -56,7 +65,7 @@ for i = #before, 2, -2 do times[#times + 1] = tonumber(before[i]) end
 for i = 2, #after, 2 do times[#times + 1] = tonumber(after[i]) end
 for i = many, #times do
   if times[i] - times[i - many + 1] <= tonumber(ARGV[5]) then
-    return redis.call('HSET', KEYS[3], 'denials:' .. ARGV[3], ARGV[6])
+    return redis.call('HSET', KEYS[3], ARGV[6], ARGV[7])
   end
 end
 return 0
@@ -66,7 +75,7 @@ return 0
 def subject_of(event: ActionEvaluatedEvent) -> str:
     """Who was denied."""
     context = event.context
-    return str(context.get("user") or context.get("address") or event.aggregate_id or "unknown")
+    return str(context.get("user") or event.aggregate_id or "unknown")
 
 
 @router.on(OverrideActivatedEvent, name="override-alerts")

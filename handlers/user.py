@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from busredis import Context, Router
 from busredis.catalog import (
+    ActionEvaluatedEvent,
     PasswordChangedEvent,
     PermissionGrantedEvent,
     UserLoggedInEvent,
@@ -15,6 +16,8 @@ router = Router()
 
 #: Logins of one user from so many addresses within the window are suspicious.
 ADDRESSES = 3
+#: A login after so many denials of the same user from the same address within the window is suspicious.
+GUESSES = 5
 WINDOW = timedelta(hours=1)
 
 
@@ -85,6 +88,53 @@ async def authorization_cache(event: PermissionGrantedEvent | PasswordChangedEve
 
 @router.on(PermissionGrantedEvent, name="permissions")
 async def permissions(event: PermissionGrantedEvent, ctx: Context) -> None:
-    """view:permissions:<user>, a hash: by `resource action`, who granted it."""
-    field = f"{event.resource} {event.action}"
-    await ctx.execute("HSET", ctx.view(f"permissions:{event.username}"), field, event.granted_by)
+    """view:permission-audit:<user>, a sorted set of grants by time; view:permissions:<user>, a set of what is allowed."""
+    allowed = f"{event.resource} {event.action}"
+    grant = f"{event.event_id} {allowed} granted by {event.granted_by}"
+    await ctx.execute_many(
+        [
+            ("ZADD", ctx.view(f"permission-audit:{event.username}"), millis(event), grant),
+            ("SADD", ctx.view(f"permissions:{event.username}"), allowed),
+        ]
+    )
+
+
+@router.on(UserLoggedInEvent, ActionEvaluatedEvent, name="logins-after-denials")
+async def logins_after_denials(event: UserLoggedInEvent | ActionEvaluatedEvent, ctx: Context) -> None:
+    """view:alerts when a user logs in from an address that was denied that user many times before: a guessed password.
+
+    view:tried:<user> <address>, a sorted set of denials and logins by time; the facts may come in any order.
+    """
+    if isinstance(event, ActionEvaluatedEvent):
+        if event.decision != "DENY" or not {"user", "address"} <= event.context.keys():
+            return
+        kind, who = "deny", f"{event.context['user']} {event.context['address']}"
+    else:
+        kind, who = "login", f"{event.username} {event.ip_address}"
+    keys = [ctx.view(f"tried:{who}"), ctx.view("alerts")]
+    alert = f"{who}: a login after {GUESSES} or more denials within {WINDOW}"
+    window = int(WINDOW.total_seconds() * 1000)
+    await ctx.script(
+        _TRIED, keys, [millis(event), f"{kind} {event.event_id}", GUESSES, window, f"guessed:{who}", alert]
+    )
+
+
+# KEYS[1] denials and logins, KEYS[2] alerts
+# ARGV[1] unix ms, ARGV[2] "deny" or "login" and id, ARGV[3] so many denials ARGV[4] within so many ms before a login,
+# ARGV[5] field, ARGV[6] alert
+_TRIED = """
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+local at, many, window = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local around = redis.call('ZRANGEBYSCORE', KEYS[1], at - window, at + window, 'WITHSCORES')
+for i = 1, #around, 2 do
+  if string.sub(around[i], 1, 5) == 'login' then
+    local denied = 0
+    for j = 1, #around, 2 do
+      local before = around[i + 1] - around[j + 1]
+      if string.sub(around[j], 1, 4) == 'deny' and before >= 0 and before <= window then denied = denied + 1 end
+    end
+    if denied >= many then return redis.call('HSET', KEYS[2], ARGV[5], ARGV[6]) end
+  end
+end
+return 0
+"""

@@ -1,6 +1,9 @@
 """The reference handlers over a real server; every event is delivered twice, and the views must not show it."""
 
+import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,7 @@ from busredis.catalog import (
     TaskCompletedEvent,
     UserLoggedInEvent,
 )
+from examples import sshd_audit
 from handlers import agent, governance, memory, user
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,7 +68,36 @@ def test_the_last_login_is_the_newest_fact_and_many_addresses_are_suspicious(han
     assert inspect.hget(keys.view("last-login:ada"), "address") == b"192.0.2.3"
     assert list(inspect.hgetall(keys.view("alerts"))) == [b"logins:ada"]
     assert inspect.zcard(keys.view("authorization-changes:ada")) == 1
-    assert inspect.hgetall(keys.view("permissions:ada")) == {b"vault read": b"root"}
+    assert inspect.smembers(keys.view("permissions:ada")) == {b"vault read"}
+    [grant] = inspect.zrange(keys.view("permission-audit:ada"), 0, -1)
+    assert grant.endswith(b" vault read granted by root")
+
+
+@pytest.mark.parametrize("login_first", [True, False])
+def test_a_login_after_many_denials_from_its_address_is_suspicious(handle, inspect, keys, login_first):
+    tried = {"user": "root", "address": "192.0.2.1"}
+    denied = [ActionEvaluatedEvent(decision="DENY", context=tried, occurred_at=NOW) for _ in range(5)]
+    login = UserLoggedInEvent(username="root", ip_address="192.0.2.1", occurred_at=NOW + timedelta(minutes=1))
+
+    for batch in ([login], denied) if login_first else (denied, [login]):
+        handle(*batch)
+
+    assert b"guessed:root 192.0.2.1" in inspect.hgetall(keys.view("alerts"))
+
+
+def test_the_audit_of_a_real_log_agrees_with_a_count_by_hand(handle, inspect, keys):
+    lines = (Path(sshd_audit.__file__).with_name("sample_sshd.log")).read_text().splitlines()
+    by_address: Counter[str] = Counter()
+    for line in lines:
+        if re.search(r"sshd\S*: (message repeated \d+ times: \[ )?Failed \S+ for ", line):
+            times = re.search(r"message repeated (\d+) times", line)
+            by_address[re.findall(r"from (\S+) port", line)[-1]] += int(times[1]) if times else 1
+
+    handle(*sshd_audit.parse(lines, 2025))
+
+    found = {k.decode(): int(v) for k, v in inspect.hgetall(keys.view("denials-by-address")).items()}
+    assert found == by_address
+    assert inspect.zcard(keys.view("audit-trail")) == by_address.total()
 
 
 def test_knowledge_is_found_by_word_category_and_source_and_purges_apply(handle, inspect, keys):
