@@ -1,19 +1,23 @@
 """All settings, read once from BUSREDIS_* variables or given in code, and passed down."""
 
 import os
+import re
 from datetime import timedelta
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from busredis.errors import SettingsError
 
 Durability = Literal["memory", "fsync", "replica"]
 
+_DURATION = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>ms|s|m|h|d)?")
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
 
 class Settings(BaseSettings):
-    """Every knob of busredis with its default. Durations are `timedelta` (a variable takes seconds or ISO 8601)."""
+    """Every knob of busredis with its default. Durations are `timedelta` (a variable: "30", "500ms", "2m")."""
 
     model_config = SettingsConfigDict(env_prefix="BUSREDIS_", frozen=True, extra="forbid")
 
@@ -51,6 +55,15 @@ class Settings(BaseSettings):
     prefetch: int = Field(512, ge=1, le=10_000)
     #: Longest pause between attempts to reach the server.
     reconnect_cap: timedelta = timedelta(seconds=2)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_duration(cls, value: object, info: ValidationInfo) -> object:
+        # A variable is text, and pydantic reads text as ISO 8601 or H:M:S only: "30", "1.5", "500ms", "2m" are clearer.
+        if not isinstance(value, str) or cls.model_fields[str(info.field_name)].annotation is not timedelta:
+            return value
+        found = _DURATION.fullmatch(value.strip())
+        return timedelta(**{_UNITS[found["unit"] or "s"]: float(found["number"])}) if found else value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -38,7 +38,7 @@ PAYLOAD = b'{"payload":{"username":"ada"}}'
 @pytest.fixture
 def registry(monkeypatch) -> Iterator[Registry]:
     """A registry of its own, so that the classes of a test end with it."""
-    monkeypatch.setattr(busredis.events, "registry", Registry())
+    monkeypatch.setattr(busredis.events.event, "registry", Registry())
     return busredis.events.registry
 
 

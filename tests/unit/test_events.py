@@ -29,7 +29,7 @@ def registry(monkeypatch) -> Iterator[Registry]:
     own = Registry()
     for cls in busredis.events.registry:
         own.add(cls)
-    monkeypatch.setattr(busredis.events, "registry", own)
+    monkeypatch.setattr(busredis.events.event, "registry", own)
     return own
 
 

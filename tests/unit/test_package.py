@@ -1,0 +1,67 @@
+"""What is promised of the package itself."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import busredis
+from busredis import catalog, errors
+
+ROOT = Path(busredis.__file__).parent
+SOURCES = sorted(ROOT.rglob("*.py"))
+
+
+def test_everything_public_is_named_and_sorted():
+    assert busredis.__all__ == sorted(busredis.__all__)
+    assert catalog.__all__ == sorted(catalog.__all__)
+    assert len(catalog.__all__) == 16
+    for name in busredis.__all__:
+        assert getattr(busredis, name)
+
+
+def test_one_module_talks_to_redis_py_one_spells_keys_and_none_unpickles():
+    imports = [p.name for p in SOURCES if re.search(r"^(import|from) redis\b", p.read_text(), re.MULTILINE)]
+    spells = [
+        p.name
+        for p in SOURCES
+        if re.search(r'f"[^"]*:(stream|dead|once|view|checkpoint|stats):', p.read_text())
+    ]
+    acks = [p.name for p in [*SOURCES, *ROOT.rglob("*.lua")] if re.search(r"'XACK'|\"XACK\"", p.read_text())]
+    unsafe = [
+        p.name
+        for p in SOURCES
+        if re.search(r"\b(pickle|marshal|eval|exec)\b\(?", p.read_text().replace("EVAL", ""))
+    ]
+
+    assert imports == ["client.py"]
+    assert spells == ["keys.py"]
+    assert sorted(acks) == ["dead_letter.lua", "settle.lua"]
+    assert unsafe == []
+
+
+def test_the_tree_of_errors_is_the_tree_of_classes():
+    named = set(re.findall(r"── (\w+)", errors.__doc__)) | {"BusError"}
+    classes = {n for n, c in vars(errors).items() if isinstance(c, type) and issubclass(c, errors.BusError)}
+
+    assert classes == named
+
+
+def test_no_file_is_long():
+    assert [p.name for p in SOURCES if len(p.read_text().splitlines()) > 300] == []
+
+
+def test_the_wheel_has_the_library_only_with_its_scripts_and_types(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT.parent],
+        check=True,
+    )
+    [wheel] = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+
+    assert {name.split("/")[0] for name in names} == {"busredis", "busredis-0.1.0.dist-info"}
+    assert "busredis/py.typed" in names
+    assert {n for n in names if n.endswith(".lua")} == {
+        f"busredis/lua/{p.name}" for p in ROOT.glob("lua/*.lua")
+    }
