@@ -13,7 +13,7 @@ CLASSES = [getattr(catalog, name) for name in catalog.__all__]
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
 optional_texts = st.none() | texts
 zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-times = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=zones | st.just(UTC))  # noqa: DTZ001
+times = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=zones | st.just(UTC))
 floats = st.floats(allow_nan=False, allow_infinity=False)
 integers = st.integers(-(2**63), 2**64 - 1)
 json_values = st.recursive(

@@ -97,7 +97,7 @@ def test_times_are_aware_and_in_utc():
     assert event.occurred_at.utcoffset() == timedelta(0)
     assert UserLoggedInEvent().occurred_at.utcoffset() == timedelta(0)
     with pytest.raises(ValidationError, match="occurred_at"):
-        UserLoggedInEvent(occurred_at=datetime(2026, 1, 1))  # noqa: DTZ001
+        UserLoggedInEvent(occurred_at=datetime(2026, 1, 1))
 
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])

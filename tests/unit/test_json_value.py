@@ -101,7 +101,7 @@ def test_frozen_values_are_hashable_and_equal_ones_hash_alike():
         ({"a": 2**64}, r"64 bits at \.a"),
         ([-(2**63) - 1], r"64 bits at \[0\]"),
         ({"a": {1: 2}}, r"strings, not int, at \.a"),
-        ([datetime(2026, 1, 1)], r"no time zone at \[0\]"),  # noqa: DTZ001
+        ([datetime(2026, 1, 1)], r"no time zone at \[0\]"),
         (nested(MAX_DEPTH + 2), "nested deeper than 64"),
     ],
 )

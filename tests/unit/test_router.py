@@ -21,11 +21,11 @@ from busredis.settings import Settings
 from busredis.url import checked_url, shown_url
 
 
-class Base(DomainEvent):
+class Vehicle(DomainEvent):
     pass
 
 
-class Derived(Base):
+class Lorry(Vehicle):
     pass
 
 
@@ -36,18 +36,18 @@ def only(router):
 
 def test_subjects_are_classes_base_classes_or_all():
     router = Router()
-    router.on(Base, name="base")(lambda event: None)
+    router.on(Vehicle, name="base")(lambda event: None)
     router.on("*", name="all")(lambda event: None)
     base, every = router
 
-    assert [cls.type_name for cls in base.event_classes()] == ["Base", "Derived"]
+    assert [cls.type_name for cls in base.event_classes()] == ["Lorry", "Vehicle"]
     assert len(every.event_classes()) == len(list(registry))
 
 
 def test_the_name_is_the_functions_unless_given_and_the_function_stays_callable():
     router = Router()
 
-    @router.on(Base)
+    @router.on(Vehicle)
     def send_mail(event):
         return "called"
 
@@ -66,7 +66,7 @@ def test_the_name_is_the_functions_unless_given_and_the_function_stays_callable(
 )
 def test_a_handler_is_called_with_what_it_takes(function, takes):
     router = Router()
-    router.on(Base, name="x")(function)
+    router.on(Vehicle, name="x")(function)
 
     assert only(router).takes_context is takes
 
@@ -76,19 +76,19 @@ def test_a_handler_is_called_with_what_it_takes(function, takes):
     [
         ((), {}, lambda event: None, "names no event"),
         ((int,), {}, lambda event: None, "no event class"),
-        (("Base",), {}, lambda event: None, "no event class"),
-        ((Base,), {"name": "a b"}, lambda event: None, "not a name"),
-        ((Base,), {"name": "waiting"}, lambda event: None, "busredis' own"),
-        ((Base,), {"max_attempts": 0}, lambda event: None, "max_attempts is a whole number"),
-        ((Base,), {"concurrency": 1.5}, lambda event: None, "concurrency is a whole number"),
-        ((Base,), {"timeout": 0}, lambda event: None, "timeout is 0:00:00"),
-        ((Base,), {"start": "soon"}, lambda event: None, "start is 'beginning'"),
-        ((Base,), {"start": datetime(2026, 1, 1)}, lambda event: None, "no time zone"),
-        ((Base,), {"backoff": -1}, lambda event: None, "cannot be negative"),
-        ((Base,), {"backoff": []}, lambda event: None, "empty list"),
-        ((Base,), {}, lambda: None, r"called with \(event\)"),
-        ((Base,), {}, lambda a, b, c: None, r"called with \(event\)"),
-        ((Base,), {}, "text", "no function"),
+        (("Vehicle",), {}, lambda event: None, "no event class"),
+        ((Vehicle,), {"name": "a b"}, lambda event: None, "not a name"),
+        ((Vehicle,), {"name": "waiting"}, lambda event: None, "busredis' own"),
+        ((Vehicle,), {"max_attempts": 0}, lambda event: None, "max_attempts is a whole number"),
+        ((Vehicle,), {"concurrency": 1.5}, lambda event: None, "concurrency is a whole number"),
+        ((Vehicle,), {"timeout": 0}, lambda event: None, "timeout is 0:00:00"),
+        ((Vehicle,), {"start": "soon"}, lambda event: None, "start is 'beginning'"),
+        ((Vehicle,), {"start": datetime(2026, 1, 1)}, lambda event: None, "no time zone"),
+        ((Vehicle,), {"backoff": -1}, lambda event: None, "cannot be negative"),
+        ((Vehicle,), {"backoff": []}, lambda event: None, "empty list"),
+        ((Vehicle,), {}, lambda: None, r"called with \(event\)"),
+        ((Vehicle,), {}, lambda a, b, c: None, r"called with \(event\)"),
+        ((Vehicle,), {}, "text", "no function"),
     ],
 )
 def test_what_cannot_work_is_refused_when_it_is_registered(subjects, options, function, message):
@@ -98,8 +98,8 @@ def test_what_cannot_work_is_refused_when_it_is_registered(subjects, options, fu
 
 def test_two_handlers_cannot_share_a_name_but_a_router_may_be_included_twice():
     one, other, merged = Router(), Router(), Router()
-    one.on(Base, name="same")(lambda event: None)
-    other.on(Base, name="same")(lambda event: None)
+    one.on(Vehicle, name="same")(lambda event: None)
+    other.on(Vehicle, name="same")(lambda event: None)
     merged.include(one)
     merged.include(one)
 
@@ -112,7 +112,7 @@ def test_a_group_starts_at_the_time_or_id_that_is_named():
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     starts = ["beginning", "now", moment, "5-3", "5-0", "0-0"]
     for index, start in enumerate(starts):
-        router.on(Base, name=f"g{index}", start=start)(lambda event: None)
+        router.on(Vehicle, name=f"g{index}", start=start)(lambda event: None)
 
     ms = int(moment.timestamp() * 1000)
     expected = ["0-0", "$", f"{ms - 1}-{2**64 - 1}", "5-2", f"4-{2**64 - 1}", "0-0"]
