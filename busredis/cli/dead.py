@@ -32,6 +32,9 @@ def ls(
     if json:
         print_json([letter.to_dict() for letter in found])
         return
+    if not found:
+        console.print("no dead letters")
+        return
     rows: list[list[object]] = [
         [x.group, x.id, x.event_type, x.reason, x.error[:80], x.attempts, _when(x.last_failure)]
         for x in found

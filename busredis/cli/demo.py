@@ -53,6 +53,7 @@ class Demo:
             published = self._publish()
             self._kill_one()
             self._wait(lambda: self._left() == 0, "all is handled")
+            self._tell_retries()
             self._redeliver()
             return self._report(published)
         finally:
@@ -115,6 +116,14 @@ class Demo:
         self.console.print(f"killed daemon {victim.pid} (SIGKILL) at work; {held} entries were in hand")
         self._start_daemon()
         self.console.print("its entries are taken over once its lease of 2 s has passed ...")
+
+    def _tell_retries(self) -> None:
+        for group in self._status().groups:
+            retried = group.times.outcomes.get("retry", 0) if group.times else 0
+            if retried:
+                self.console.print(
+                    f"{group.group}: {retried} attempt(s) failed and the event was tried again later"
+                )
 
     def _redeliver(self) -> None:
         letters = DeadLetters(self.keys)

@@ -246,6 +246,49 @@ def test_what_is_no_event_is_a_dead_letter_with_a_reason_and_the_rest_goes_on(ru
     assert "amount" in found[4]["error"]
 
 
+class Strict(DomainEvent):
+    needed: int
+
+
+def test_a_missing_field_is_named_in_the_dead_letter(run, inspect, keys):
+    router = Router()
+
+    @router.on(Strict, name="reads")
+    async def reads(event: Strict) -> None:
+        raise AssertionError
+
+    inspect.xadd(keys.stream("Strict"), {"event": '{"payload":{"other":1}}'})
+    inspect.xadd(keys.stream("Strict"), {"event": '{"payload":{"needed":null}}'})
+
+    run(router)
+
+    found = letters(inspect, keys, "reads")
+    assert [letter["reason"] for letter in found] == ["validation"] * 2
+    assert found[0]["error"] == "payload.needed: Field required"
+    assert found[1]["error"].startswith("payload.needed: ")
+
+
+def test_a_new_group_starts_where_it_is_told_and_an_old_one_is_not_moved(run, publisher):
+    ids = publisher.publish_many([Paid(amount=n) for n in range(4)])
+    seen: dict[str, list[int]] = {"beginning": [], "now": [], "id": []}
+
+    def router(*, second: bool = False) -> Router:
+        found = Router()
+        for name, start in (("beginning", "beginning"), ("now", "now"), ("id", ids[2])):
+
+            async def handle(event: Paid, ctx: Context, name: str = name) -> None:
+                seen[name].append(event.amount)
+
+            found.on(Paid, name=name, start="beginning" if second else start)(handle)
+        return found
+
+    run(router())
+    publisher.publish(Paid(amount=4))
+    run(router(second=True))
+
+    assert seen == {"beginning": [0, 1, 2, 3, 4], "now": [4], "id": [2, 3, 4]}
+
+
 def test_any_program_may_publish(run, inspect, keys):
     router, seen = Router(), []
 
