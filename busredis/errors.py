@@ -23,6 +23,7 @@
 Handlers raise a `Signal` (`Retry`, `Reject`, `Skip`) to steer; signals are no failures of busredis.
 """
 
+import difflib
 from datetime import timedelta
 
 
@@ -64,7 +65,8 @@ class UnknownEventType(RegistrationError):
 
     def __init__(self, event_type: str, known: list[str]) -> None:
         self.event_type = event_type
-        shown = ", ".join(known[:20]) or "none"
+        alike = difflib.get_close_matches(event_type, known, 3)
+        shown = ", ".join(alike + [name for name in known if name not in alike][: 20 - len(alike)]) or "none"
         super().__init__(
             f"no event class is registered for {event_type!r} (known: {shown}); import its module first"
         )
