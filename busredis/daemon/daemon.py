@@ -91,9 +91,11 @@ class Daemon:
         lease = Lease(Client(self._url, timeout=_TIMEOUT), consumers, self.settings)
         with on_stop(self._stop):
             lease.start()
+            beat = asyncio.create_task(lease.beat())
             try:
                 await self._run(consumers, reclaimers, reader)
             finally:
+                beat.cancel()
                 # Last, since what still runs must keep its lease until it is settled or handed back.
                 await asyncio.to_thread(lease.stop)
                 await publisher.close()

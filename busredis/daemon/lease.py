@@ -3,6 +3,7 @@
 So a handler that blocks the event loop keeps its entry, up to its timeout.
 """
 
+import asyncio
 import logging
 import sys
 import threading
@@ -28,10 +29,17 @@ class Lease:
         self._stop = threading.Event()
         self._loop_thread = threading.get_ident()
         self._told: set[bytes] = set()
+        self._beat_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="busredis lease", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    async def beat(self) -> None:
+        """Runs on the loop, and so tells this thread whether the loop does."""
+        while True:
+            self._beat_at = time.monotonic()
+            await asyncio.sleep(self._lease / 10)
 
     def stop(self) -> None:
         """Ends the renewal; called last, when nothing is held any more."""
@@ -60,6 +68,10 @@ class Lease:
         if overdue and consumer.process.handler.is_async:
             # Its timeout could not end it: it blocks the loop, and nothing that this process holds gets its turn.
             self._tell(consumer, overdue[0])
+            return
+        if now - self._beat_at > self._lease / 4:
+            # While a handler blocks the loop, entries may lie unread in a socket: this process has them all the same.
+            self._client.run(consumer.pending.renew_own())
             return
         held = [d for d in held if d not in overdue]
         if held:

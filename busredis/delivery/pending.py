@@ -129,6 +129,16 @@ class Pending:
         streams, args = _by_stream(deliveries)
         return set((yield from script("renew", streams, [self.group, self.consumer, *args])))
 
+    def renew_own(self) -> Flow[None]:
+        """Renews the lease on everything that the server says this consumer holds."""
+        rows = yield from self.own()
+        streams: dict[str, list[Arg]] = {}
+        for row in rows:
+            streams.setdefault(row.stream, []).extend((row.id, row.count))
+        args = [part for held in streams.values() for part in (len(held) // 2, *held)]
+        if streams:
+            yield from script("renew", list(streams), [self.group, self.consumer, *args])
+
     def sweep(self, lease_ms: int) -> Flow[Sweep]:
         """What waits or is held by a silent consumer; goes on where the last sweep stopped."""
         starts = [self._cursors.get(stream, "-") for stream in self.streams]
