@@ -153,7 +153,10 @@ class Appender:
         return found
 
 
-_ANONYMOUS = {"event_id": uuid.UUID(int=0), "occurred_at": None, "correlation_id": None, "causation_id": None}
+#: What differs when a program makes the same event again.
+_ANONYMOUS = {"event_id": uuid.UUID(int=0)} | dict.fromkeys(
+    ("occurred_at", "correlation_id", "causation_id", "traceparent")
+)
 
 
 def _plain(message: str, batch: Sequence[Record]) -> str:

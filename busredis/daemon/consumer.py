@@ -35,14 +35,15 @@ class Consumer:
         self.settler = Settler(pending, client, self._settled)
         lanes: type[TaskLanes | ThreadLanes] = TaskLanes if process.handler.is_async else ThreadLanes
         self.lanes: Lanes = lanes(process, self.settler, gate)
-        self.empty = False
+        #: When the last read began that found nothing; 0 before there was one.
+        self.empty_since = 0.0
+        self.settled_at = 0.0
         self._settings = settings
         self._classes = {pending.keys.stream(cls.type_name): cls for cls in process.handler.event_classes()}
         self._reader: AsyncClient | None = None
         self._stopping = False
         self._room = asyncio.Event()
         self._limit = min(32, settings.prefetch)
-        self._turn = 0
 
     def use_reader(self, reader: AsyncClient) -> None:
         """Blocking reads have a connection of their own, whose timeout is longer than BLOCK."""
@@ -66,7 +67,7 @@ class Consumer:
                         "reading waits for the server: %s", error, extra={"group": self.pending.group}
                     )
                     told = True
-                await self._pause(random.uniform(0, pause))  # noqa: S311 - jitter
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
                 pause = min(pause * 2, self._settings.reconnect_cap.total_seconds())
                 if isinstance(error, ConnectionLost):
                     await self._recover_own()
@@ -85,8 +86,9 @@ class Consumer:
             return
         # COUNT is for each stream (https://redis.io/docs/latest/commands/xreadgroup/): share the room among them.
         block = max(1, int(self._settings.block.total_seconds() * 1000))
+        began = time.monotonic()
         reply = await self._reader.run(self.pending.read(streams, max(1, room // len(streams)), block))
-        self.empty = not reply
+        self.empty_since = 0.0 if reply else began
         now = time.monotonic()
         for stream, entries in reply:
             name = stream.decode()
@@ -100,14 +102,12 @@ class Consumer:
         self.settler.hold(delivery)
         self.lanes.put(delivery)
 
-    def event_class(self, stream: str) -> type:
-        return self._classes[stream]
-
     def room(self) -> int:
         return max(self._limit, len(self.pending.streams)) - len(self.settler.held)
 
     def _settled(self, delivery: Delivery, outcome: Outcome) -> None:
         self.stats.count(delivery, outcome)
+        self.settled_at = time.monotonic()
         if delivery.lost and outcome.verdict is not Verdict.RELEASE:
             log.warning(
                 "the lease was lost: another daemon handles this entry, or did",
@@ -150,7 +150,7 @@ class Consumer:
         try:
             await self.client.run(self.pending.ensure(self.process.handler.start_id(), restore=True))
         except ServerError:
-            await self._pause(0.2)
+            await asyncio.sleep(0.2)
 
     async def _recover_own(self) -> None:
         """Takes what was delivered to this consumer in a reply that got lost."""
@@ -169,9 +169,11 @@ class Consumer:
             self.take(delivery)
         return delivery
 
-    async def claim(self, row: Row, least_idle_ms: int, count: int) -> Delivery | None:
+    async def claim(
+        self, row: Row, least_idle_ms: int, count: int, *, alone: bool = False
+    ) -> Delivery | None:
         """Takes a pending entry over; None if another daemon was faster. The caller takes or settles it."""
-        fields = await self.client.run(self.pending.claim(row, least_idle_ms, count))
+        fields = await self.client.run(self.pending.claim(row, least_idle_ms, count, alone=alone))
         if fields is None:
             return None
         gone = fields == []
@@ -184,9 +186,6 @@ class Consumer:
             holder=row.holder if gone else self.pending.consumer,
             taken_at=time.monotonic(),
         )
-
-    async def _pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
     def stop(self) -> None:
         """Reads no more; a read that blocks ends within `block`."""

@@ -29,6 +29,8 @@ from busredis.settings import Settings
 log = logging.getLogger("busredis.daemon")
 
 _TIMEOUT = timedelta(seconds=5)
+#: With burst, that a stream is empty is the question, and to be answered soon.
+_BURST_BLOCK = timedelta(seconds=0.1)
 
 
 class Daemon:
@@ -48,6 +50,8 @@ class Daemon:
         burst: bool = False,
         **options: Any,
     ) -> None:
+        if burst:
+            options.setdefault("block", _BURST_BLOCK)
         self.settings = Settings.load(url=url, namespace=namespace, **options)
         self.handlers = _chosen(routers, groups)
         registry.check()
@@ -179,6 +183,8 @@ class Daemon:
             consumer.lanes.hand_back()
         for task in reading:
             task.cancel()
+        # A reclaimer hands its suspect back while it is cancelled; only then is it known what is left to settle.
+        await asyncio.wait(reading, timeout=3)
         flushing = [asyncio.create_task(consumer.settler.flush()) for consumer in consumers]
         await asyncio.wait(flushing, timeout=3)
         for consumer in consumers:
@@ -190,17 +196,27 @@ class Daemon:
             task.cancel()
 
     async def _until_empty(self, consumers: list[Consumer], reclaimers: list[Reclaimer]) -> None:
-        """Returns when every group has read all and nothing is pending in it, whoever holds it."""
+        """Returns when every group has read all and nothing is pending in it, whoever holds it.
+
+        What a handler publishes is there before its own entry is settled: a read that began after the last settlement
+        and found nothing leaves nothing out.
+        """
         while True:
-            await asyncio.sleep(0.05)
-            if all(consumer.empty and not consumer.settler.held for consumer in consumers):
+            await asyncio.sleep(0.02)
+            settled_at = max(consumer.settled_at for consumer in consumers)
+            if any(c.settler.held or c.empty_since <= settled_at for c in consumers):
+                continue
+            try:
                 for reclaimer in reclaimers:
-                    try:
-                        await reclaimer.sweep()
-                    except ServerError:
-                        break
-                if all(r.pending_in_group == 0 for r in reclaimers) and all(c.empty for c in consumers):
-                    return
+                    await reclaimer.sweep()
+            except ServerError:
+                continue
+            if (
+                all(r.pending_in_group == 0 for r in reclaimers)
+                and all(c.empty_since > settled_at and not c.settler.held for c in consumers)
+                and settled_at == max(consumer.settled_at for consumer in consumers)
+            ):
+                return
 
 
 def _chosen(routers: tuple[Router, ...], groups: list[str] | None) -> list[Handler]:

@@ -49,35 +49,43 @@ class Lease:
 
     def _run(self) -> None:
         while not self._stop.wait(self._lease / 3):
+            now = time.monotonic()
+            is_blocked = now - self._beat_at > self._lease / 4
+            if is_blocked and self._tell_who_blocks(now):
+                # No timeout could end it, and nothing that this process holds gets its turn: let others have it.
+                continue
             for consumer in self._consumers:
                 try:
-                    self._renew(consumer)
+                    self._renew(consumer, now, is_blocked=is_blocked)
                 except ServerError as error:
                     log.warning(
                         "the lease waits for the server: %s", error, extra={"group": consumer.pending.group}
                     )
 
-    def _renew(self, consumer: Consumer) -> None:
-        now = time.monotonic()
-        held = [
-            d
-            for d in list(consumer.settler.held.values())
-            if now - d.taken_at > self._lease / 6 and not d.lost
-        ]
-        overdue = [d for d in held if self._is_overdue(consumer, d, now)]
-        if overdue and consumer.process.handler.is_async:
-            # Its timeout could not end it: it blocks the loop, and nothing that this process holds gets its turn.
-            self._tell(consumer, overdue[0])
-            return
-        if now - self._beat_at > self._lease / 4:
+    def _renew(self, consumer: Consumer, now: float, *, is_blocked: bool) -> None:
+        if is_blocked:
             # While a handler blocks the loop, entries may lie unread in a socket: this process has them all the same.
             self._client.run(consumer.pending.renew_own())
             return
-        held = [d for d in held if d not in overdue]
+        held = [
+            delivery
+            for delivery in list(consumer.settler.held.values())
+            if now - delivery.taken_at > self._lease / 6 and not delivery.lost
+            if not self._is_overdue(consumer, delivery, now)
+        ]
         if held:
             lost = self._client.run(consumer.pending.renew(held))
             for delivery in held:
                 delivery.lost = delivery.lost or delivery.id in lost
+
+    def _tell_who_blocks(self, now: float) -> bool:
+        """Whether an async handler is beyond its timeout; says so once, with the stack that blocks."""
+        for consumer in self._consumers:
+            for delivery in list(consumer.settler.held.values()):
+                if consumer.process.handler.is_async and self._is_overdue(consumer, delivery, now):
+                    self._tell(consumer, delivery)
+                    return True
+        return False
 
     def _is_overdue(self, consumer: Consumer, delivery: Delivery, now: float) -> bool:
         timeout = consumer.process.handler.timeout

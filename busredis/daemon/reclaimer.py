@@ -7,8 +7,8 @@ import time
 from datetime import timedelta
 
 from busredis.daemon.consumer import Consumer
-from busredis.delivery.lanes import Gate
-from busredis.delivery.model import Delivery, Outcome
+from busredis.delivery.lanes import Gate, in_daemon_thread
+from busredis.delivery.model import RELEASE, Delivery, Outcome
 from busredis.delivery.pending import Row, asked_pause_ms, is_waiting
 from busredis.errors import ServerError
 from busredis.settings import Settings
@@ -63,17 +63,26 @@ class Reclaimer:
                 len(found.missing),
             )
         soonest = float("inf")
+        suspects = []
         for row in found.rows:
             if self._stopping.is_set():
-                break
+                return soonest
             if is_waiting(row.holder):
                 soonest = min(soonest, await self._take_waiting(row))
-            elif row.holder == consumer.pending.consumer:
-                if (row.stream, row.id) not in consumer.settler.held:
-                    await consumer.reclaim(row, self._lease_ms, row.count)
-            else:
-                await self._run_suspect(row)
-        return soonest
+            elif row.holder != consumer.pending.consumer:
+                suspects.append(row)
+            elif (row.stream, row.id) not in consumer.settler.held:
+                await consumer.reclaim(row, self._lease_ms, row.count)
+        return min(soonest, await self._run_suspects(suspects))
+
+    async def _run_suspects(self, rows: list[Row]) -> float:
+        """Runs what silent daemons held, for one sweep at most, so that retries that fall due meanwhile have their turn."""
+        until = time.monotonic() + self._settings.sweep.total_seconds()
+        for row in rows:
+            if self._stopping.is_set() or time.monotonic() > until:
+                return 0.0
+            await self._run_suspect(row)
+        return float("inf")
 
     async def _take_waiting(self, row: Row) -> float:
         """Takes an entry whose pause is over; returns the seconds until it is."""
@@ -94,31 +103,37 @@ class Reclaimer:
         """Runs an entry of a daemon that fell silent: it may be what killed it.
 
         One suspect at a time in a process, so that no innocent entry dies with it again and again; at its last
-        attempt nothing at all runs beside it, so that only an entry that was alone is found guilty.
+        attempt nothing at all runs beside it, and only an entry that did not finish alone is found guilty: one that was
+        read and never started, or that was hit by another, has its attempt first.
         """
-        consumer, handler = self._consumer, self._consumer.process.handler
+        consumer, last = self._consumer, self._consumer.process.handler.max_attempts
         async with self._gate.suspects:
-            if row.count >= handler.max_attempts:
-                delivery = await consumer.claim(row, self._lease_ms, row.count)
-                if delivery is not None:
-                    consumer.settler.hold(delivery)
-                    outcome = consumer.process.crashed(delivery)
-                    if delivery.fields is None:
-                        outcome.reason = "trimmed"
-                    consumer.settler.add(delivery, outcome)
+            if row.count >= last and await consumer.client.run(consumer.pending.was_alone(row)):
+                await self._give_up(row)
                 return
-            alone = row.count + 1 >= handler.max_attempts
+            count = row.count + 1 if row.count < last else row.count
+            alone = count >= last
             if alone:
                 self._gate.close()
                 await self._quiet()
             try:
-                delivery = await consumer.claim(row, self._lease_ms, row.count + 1)
+                delivery = await consumer.claim(row, self._lease_ms, count, alone=alone)
                 if delivery is not None:
                     await self._run(delivery)
                     await consumer.settler.flush()
             finally:
                 if alone:
                     self._gate.open()
+
+    async def _give_up(self, row: Row) -> None:
+        consumer = self._consumer
+        delivery = await consumer.claim(row, self._lease_ms, row.count)
+        if delivery is not None:
+            outcome = consumer.process.crashed(delivery)
+            if delivery.fields is None:
+                outcome.reason = "trimmed"
+            consumer.settler.hold(delivery)
+            consumer.settler.add(delivery, outcome)
 
     async def _run(self, delivery: Delivery) -> None:
         consumer = self._consumer
@@ -138,11 +153,14 @@ class Reclaimer:
         process, timeout = self._consumer.process, self._consumer.process.handler.timeout
         try:
             return await asyncio.wait_for(
-                asyncio.to_thread(process.run_blocking, delivery),
-                timeout.total_seconds() if timeout else None,
+                in_daemon_thread(process, delivery), timeout.total_seconds() if timeout else None
             )
         except TimeoutError:
             return process.timed_out(delivery)
+        except asyncio.CancelledError:
+            if not process.stopping:
+                raise
+            return RELEASE
 
     async def _quiet(self) -> None:
         """Waits until nothing runs in this process, at most for a lease."""

@@ -5,6 +5,7 @@ import contextvars
 import queue
 import threading
 import time
+from contextlib import suppress
 from typing import Protocol
 
 from busredis.delivery.model import RELEASE, Delivery, Outcome
@@ -55,6 +56,25 @@ class Lanes(Protocol):
     async def cancel(self) -> None:
         """Ends what still runs, as far as it can be ended."""
         ...
+
+
+async def in_daemon_thread(process: Process, delivery: Delivery) -> Outcome:
+    """Runs a sync handler once. Unlike one of asyncio.to_thread, a thread that hangs does not keep the process alive."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Outcome] = loop.create_future()
+
+    def settle(outcome: Outcome) -> None:
+        if not done.done():
+            done.set_result(outcome)
+
+    def run() -> None:
+        outcome = process.run_blocking(delivery)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, outcome)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name="busredis suspect", daemon=True).start()
+    return await done
 
 
 class TaskLanes:

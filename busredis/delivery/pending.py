@@ -118,11 +118,24 @@ class Pending:
         ]
         return (yield from script("dead_letter", keys, args)) is not None
 
-    def claim(self, row: Row, least_idle_ms: int, count: int) -> Flow[list[bytes] | None]:
-        """Takes an entry over, if nobody else was faster (then None); an empty list if it was deleted."""
+    def claim(
+        self, row: Row, least_idle_ms: int, count: int, *, alone: bool = False
+    ) -> Flow[list[bytes] | None]:
+        """Takes an entry over, if nobody else was faster (then None); an empty list if it was deleted.
+
+        `alone` notes that nothing will run beside it, so that it is known who is to blame if it does not finish.
+        """
         args: list[Arg] = [self.group, self.consumer, row.id, row.holder, least_idle_ms, row.count, count]
-        fields: list[bytes] | None = yield from script("claim", [row.stream], args)
+        args.append(_now_ms() if alone else "")
+        fields: list[bytes] | None = yield from script(
+            "claim", [row.stream, self.keys.failures(self.group)], args
+        )
         return fields
+
+    def was_alone(self, row: Row) -> Flow[bool]:
+        """Whether the last attempt of an entry ran with nothing beside it."""
+        note = f"alone {row.stream} {row.id.decode()}"
+        return (yield from raw("HGET", self.keys.failures(self.group), note)) is not None
 
     def renew(self, deliveries: Sequence[Delivery]) -> Flow[set[bytes]]:
         """Renews the lease on what this consumer still holds; returns the ids of the rest."""

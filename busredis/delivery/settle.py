@@ -106,19 +106,21 @@ class Settler:
 
     async def _give_up(self, delivery: Delivery, outcome: Outcome) -> bool:
         """Moves an entry to the dead letters; if the server cannot take it, it waits, and the others go on."""
+        refusals = (CommandRefused, ServerUnavailable)
         try:
-            return await self._client.run(self._pending.dead_letter(delivery, outcome))
-        except (CommandRefused, ServerUnavailable) as error:
+            return await self._insist(partial(self._pending.dead_letter, delivery, outcome), refusals)
+        except refusals as error:
             log.exception("a dead letter of %s cannot be written, its entry waits", self._pending.group)
             later = Outcome(
                 Verdict.RETRY, error=f"no dead letter: {error}", after=_DEAD_LETTER_LATER, counts=False
             )
+            outcome.verdict = Verdict.RETRY  # that is what became of it, for the log and the statistics
             return await self._insist(partial(self._pending.wait, delivery, later))
-        except ServerError:
-            return await self._insist(partial(self._pending.dead_letter, delivery, outcome))
 
-    async def _insist(self, flow: Callable[[], Flow[Result]]) -> Result:
-        """Runs a flow until the server answers; meanwhile the lease is renewed.
+    async def _insist(
+        self, flow: Callable[[], Flow[Result]], refusals: tuple[type[ServerError], ...] = ()
+    ) -> Result:
+        """Runs a flow until the server answers, but for `refusals`; meanwhile the lease is renewed.
 
         Each flow is fenced, so that running it twice does no harm.
         """
@@ -126,6 +128,8 @@ class Settler:
         while True:
             try:
                 return await self._client.run(flow())
+            except refusals:
+                raise
             except ServerError as error:
                 log.warning("settling of %s waits for the server: %s", self._pending.group, error)
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter

@@ -6,7 +6,8 @@
 --
 -- Returns the id of the dead letter; nothing if the lease is lost
 
-local row = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[4], ARGV[4], 1)[1]
+local rows = redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[4], ARGV[4], 1)
+local row = not rows.err and rows[1] -- an error: the group or the stream is gone, and the lease with it
 if not row or row[2] ~= ARGV[2] or row[4] ~= tonumber(ARGV[3]) then return false end
 
 local field = KEYS[1] .. ' ' .. ARGV[4]
@@ -28,5 +29,5 @@ end
 -- XADD first: if the server refuses it (out of memory), the entry stays pending.
 local id = redis.call('XADD', KEYS[2], '*', unpack(letter))
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[4])
-redis.call('HDEL', KEYS[3], field)
+redis.call('HDEL', KEYS[3], field, 'alone ' .. field)
 return id

@@ -29,6 +29,9 @@ local function held(stream, ids, attempts)
   return mine
 end
 
+-- Most entries never failed, and most groups have no note of a failure at all.
+local has_notes = redis.call('EXISTS', KEYS[1]) == 1
+
 for k = 2, #KEYS do
   local count, ids, attempts = tonumber(ARGV[at]), {}, {}
   for i = 1, count do ids[i], attempts[i] = ARGV[at + 2 * i - 1], ARGV[at + 2 * i] end
@@ -38,8 +41,9 @@ for k = 2, #KEYS do
   for first = 1, #mine, 1000 do
     redis.call('XACK', KEYS[k], ARGV[1], unpack(mine, first, math.min(first + 999, #mine)))
   end
-  for i, id in ipairs(ids) do
-    if tonumber(attempts[i]) > 1 then redis.call('HDEL', KEYS[1], KEYS[k] .. ' ' .. id) end
+  for _, id in ipairs(has_notes and mine or {}) do
+    local note = KEYS[k] .. ' ' .. id
+    redis.call('HDEL', KEYS[1], note, 'alone ' .. note)
   end
 end
 return lost

@@ -12,14 +12,16 @@
 local lost, gone = {}, {}
 for i = 7, #ARGV, 2 do
   local id, attempt = ARGV[i], tonumber(ARGV[i + 1])
-  local row = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
+  local rows = redis.pcall('XPENDING', KEYS[1], ARGV[1], id, id, 1)
+  local row = not rows.err and rows[1] -- an error: the group or the stream is gone, and the lease with it
   if row and row[2] == ARGV[2] and row[4] == attempt and #redis.call('XRANGE', KEYS[1], id, id) == 0 then
     gone[#gone + 1] = id -- XCLAIM would drop it without a trace
   elseif row and row[2] == ARGV[2] and row[4] == attempt then
     local kept = ARGV[4] == '1' and attempt or attempt - 1
     redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, id, 'RETRYCOUNT', kept, 'JUSTID')
+    local field = KEYS[1] .. ' ' .. id
+    redis.call('HDEL', KEYS[2], 'alone ' .. field) -- it came to an end, if only to a failure: it killed nobody
     if ARGV[6] ~= '' then
-      local field = KEYS[1] .. ' ' .. id
       local known = redis.call('HGET', KEYS[2], field)
       local first = known and string.match(known, '^(%d+) ') or ARGV[5]
       -- Worth having, not worth failing for: HSET is refused when the server is out of memory.

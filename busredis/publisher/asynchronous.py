@@ -81,11 +81,12 @@ class AsyncPublisher:
         if self._closed:
             raise PublishRefused("this publisher is closed; nothing was written")
         loop = asyncio.get_running_loop()
-        if self._loop is None:
+        if self._loop is not None and self._loop is not loop:
+            raise PublishRefused("this publisher belongs to another event loop; make one a loop")
+        if self._writer is None or self._writer.done():
+            # Done only if it was cancelled from outside or broke: then nobody may wait for ever.
             self._loop = loop
             self._writer = loop.create_task(self._write(), name="busredis publisher")
-        elif self._loop is not loop:
-            raise PublishRefused("this publisher belongs to another event loop; make one a loop")
 
     async def _write(self) -> None:
         while not (self._closed and not self._waiting):

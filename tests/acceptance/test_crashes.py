@@ -58,7 +58,9 @@ class Daemons:
         return [process.wait(timeout=30) for process in self.processes]
 
     def handled(self) -> Counter[tuple[str, int]]:
-        lines = [line.split() for path in self.folder.glob("*.txt") for line in path.read_text().splitlines()]
+        # The last piece is empty, or a line that is being written or that a kill cut off: not handled yet.
+        texts = [path.read_text() for path in self.folder.glob("*.txt")]
+        lines = [line.split() for text in texts for line in text.split("\n")[:-1]]
         return Counter((group, int(number)) for group, number, _ in lines)
 
 
