@@ -37,6 +37,28 @@ class Record:
     json: bytes
     key: str | None = None
     fingerprint: str = ""
+    #: Which of the append's guards: the aggregate that the event belongs to.
+    guard: int | None = None
+
+
+#: Any version will do; the event gets the next one.
+ANY = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A history that events of an append are added to, and the version that it must have before."""
+
+    history: str
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The entry ids in the order of the batch, and the version of each guarded aggregate after it."""
+
+    ids: list[str]
+    versions: list[int]
 
 
 @dataclass(slots=True)
@@ -81,27 +103,36 @@ class Appender:
         self.number += 1
         return Attempt(self.number, time.monotonic() + self.settings.publish_timeout.total_seconds())
 
-    def flow(self, batch: Sequence[Record], attempt: Attempt) -> Flow[list[str]]:
-        """One try: the ids of the entries, in the order of the batch."""
+    def flow(self, batch: Sequence[Record], attempt: Attempt, guards: Sequence[Guard] = ()) -> Flow[Reply]:
+        """One try."""
         streams: dict[str, int] = {}
         for record in batch:
             if record.event_type not in streams:
-                streams[record.event_type] = len(streams) + 3
-        keys = [self.keys.clock, self.keys.once(self.name), *map(self.keys.stream, streams)]
+                streams[record.event_type] = len(streams) + 4
+        keys = [self.keys.clock, self.keys.once(self.name), self.keys.types]
+        keys += map(self.keys.stream, streams)
         window = int(self.settings.publish_timeout.total_seconds() * 1000 * _REMEMBER)
         args: list[Arg] = [attempt.number, window, _ms(self.settings.once_window), FIELD]
+        args += (self.keys.stream_prefix, len(guards))
+        for guard in guards:
+            keys.append(guard.history)
+            args += (len(keys), guard.expected)
         for record in batch:
             where = str(streams[record.event_type])
-            if record.key is not None:
+            if record.guard is not None:
+                where = f"{where}>{record.guard + 1}"
+            elif record.key is not None:
                 keys.append(self.keys.once(record.key))
                 where = f"{where}:{len(keys)}:{record.fingerprint}"
             args += (where, record.json)
         reply = yield from script(self._script, keys, args)
         if self.settings.durability != "memory":
-            yield from self._make_durable(attempt)
-        return _ids(reply.decode(), len(batch))
+            yield from self.make_durable(attempt)
+        ids, _, versions = reply.decode().partition("|")
+        return Reply(_ids(ids, len(batch)), [int(version) for version in versions.split()])
 
-    def _make_durable(self, attempt: Attempt) -> Flow[None]:
+    def make_durable(self, attempt: Attempt) -> Flow[None]:
+        """Waits until what was written before is as durable as the settings want. Raises PublishIndeterminate."""
         # WAIT looks at what its own connection wrote (https://redis.io/docs/latest/commands/wait/): a no-op write
         # of ours on the connection that now waits puts everything before it under the same promise.
         left = max(1, int((attempt.deadline - time.monotonic()) * 1000))

@@ -13,6 +13,11 @@
     │   ├── PublishRefused                 nothing was written
     │   └── PublishIndeterminate           no answer in time: written or not, unknown
     ├── StoreError
+    │   ├── VersionConflict                another append was faster; nothing was written
+    │   ├── AggregateNotFound
+    │   ├── HistoryDamaged                 a reference without its event, or a gap: something was deleted
+    │   ├── PositionGone                   a feed was asked for what is no longer there
+    │   └── AggregateBroken                an apply method failed: load the aggregate again
     └── ServerError
         ├── ConnectionLost                 no answer; the command may or may not have run
         │   └── NotSent                    the server was never reached: the command did not run
@@ -110,6 +115,54 @@ class PublishIndeterminate(PublishError):
 
 class StoreError(BusError):
     """An aggregate that cannot be loaded or saved."""
+
+
+class VersionConflict(StoreError):
+    """The aggregate is not at the expected version: another append was faster. Nothing was written."""
+
+    def __init__(self, aggregate: tuple[str, str], expected: int, actual: int) -> None:
+        self.type, self.id = aggregate
+        self.expected = expected
+        self.actual = actual
+        super().__init__(
+            f"{self.type} {self.id!r} is at version {actual}, expected {expected}: another append was faster; "
+            "nothing was written. Load it again and decide anew, or use Repository.edit"
+        )
+
+
+class AggregateNotFound(StoreError):
+    """There is no such aggregate, or there was none at that version or time."""
+
+    def __init__(self, aggregate: tuple[str, str], detail: str = "it has no events") -> None:
+        self.type, self.id = aggregate
+        super().__init__(f"{self.type} {self.id!r}: {detail}")
+
+
+class HistoryDamaged(StoreError):
+    """The history of an aggregate is not whole: a gap, or a reference whose event is gone. It is never skipped."""
+
+    def __init__(self, aggregate: tuple[str, str], detail: str) -> None:
+        self.type, self.id = aggregate
+        super().__init__(
+            f"{self.type} {self.id!r}: {detail}; something deleted or trimmed its entries: restore them from a backup"
+        )
+
+
+class PositionGone(StoreError):
+    """Entries behind the position that a feed was asked to go on from were removed."""
+
+    def __init__(self, event_type: str, position: str, first: str) -> None:
+        self.event_type = event_type
+        self.position = position
+        self.first = first
+        super().__init__(
+            f"entries of {event_type} after {position} were removed; all that is left begins after {first}: "
+            f"go on from there with after={first!r} if that is meant"
+        )
+
+
+class AggregateBroken(StoreError):
+    """An apply method raised, so that the state may be half changed: this object is of no more use."""
 
 
 class ServerError(BusError):

@@ -41,6 +41,11 @@ class Keys:
         """stream: one entry an event of this type."""
         return f"{self.tag}:stream:{event_type}"
 
+    @property
+    def stream_prefix(self) -> str:
+        """What stands before the event type in the key of a stream."""
+        return f"{self.tag}:stream:"
+
     def event_type(self, stream: str) -> str:
         """The event type of a stream key."""
         return stream.removeprefix(f"{self.tag}:stream:")
@@ -52,6 +57,19 @@ class Keys:
     def once(self, token: str) -> str:
         """string: what was answered to this token (an idempotency key, or a publisher's last append)."""
         return f"{self.tag}:once:{token}"
+
+    def aggregate(self, aggregate_type: str, aggregate_id: str) -> str:
+        """stream: the history of this aggregate, one reference an event; the id of a reference is `<version>-0`."""
+        return f"{self.tag}:aggregate:{aggregate_type}:{aggregate_id}"
+
+    def snapshot(self, aggregate_type: str, aggregate_id: str) -> str:
+        """hash: the state of this aggregate at a version: version, state, schema, position, taken_at."""
+        return f"{self.tag}:snapshot:{aggregate_type}:{aggregate_id}"
+
+    @property
+    def types(self) -> str:
+        """set: the event types whose streams an append has begun; what a feed has to merge."""
+        return f"{self.tag}:types"
 
     @property
     def clock(self) -> str:
@@ -79,6 +97,19 @@ class Keys:
         """A SCAN pattern for the streams of events."""
         return f"{_literal(self.tag)}:stream:*"
 
+    def every_aggregate(self, aggregate_type: str | None = None) -> str:
+        """A SCAN pattern for the histories of aggregates, of one type or of all."""
+        return f"{_literal(self.tag)}:aggregate:{_literal(aggregate_type) + ':' if aggregate_type else ''}*"
+
+    def every_snapshot(self, aggregate_type: str | None = None) -> str:
+        """A SCAN pattern for snapshots, of the aggregates of one type or of all."""
+        return f"{_literal(self.tag)}:snapshot:{_literal(aggregate_type) + ':' if aggregate_type else ''}*"
+
+    def named(self, key: str) -> tuple[str, str]:
+        """The type and the id of the aggregate that a history or a snapshot belongs to."""
+        aggregate_type, _, aggregate_id = key.removeprefix(f"{self.tag}:").partition(":")[2].partition(":")
+        return aggregate_type, aggregate_id
+
     @property
     def every_dead(self) -> str:
         """A SCAN pattern for the streams of dead letters."""
@@ -87,7 +118,7 @@ class Keys:
     def known(self, key: str) -> bool:
         """Whether this module could have spelled `key`."""
         kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease"
-        pattern = rf"{re.escape(self.tag)}:(clock|schedule|({kinds}):.+)"
+        pattern = rf"{re.escape(self.tag)}:(clock|types|schedule|({kinds}):.+)"
         return re.fullmatch(pattern, key, re.DOTALL) is not None
 
 

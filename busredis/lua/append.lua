@@ -1,18 +1,24 @@
--- Appends a batch of events to the type streams of one partition: all of them or nothing, in one total order.
+-- Appends a batch of events to the type streams of one partition, and references to them to the histories of their
+-- aggregates: all of them or nothing, in one total order.
 --
 -- KEYS[1]  clock: the last id given out, "ms-seq"
 -- KEYS[2]  once:<publisher>: what this publisher's last append was answered, "<number> <ids>"
--- KEYS[3+] the streams, then once:<key> of the events that have an idempotency key
+-- KEYS[3]  types: the event types that have a stream
+-- KEYS[4+] the streams, aggregate:<Type>:<id> of the events that belong to one, once:<key> of those that have a key
 -- ARGV[1]  number of this append, rising by one a publisher
 -- ARGV[2]  ms to remember this append
 -- ARGV[3]  ms to remember idempotency keys
 -- ARGV[4]  the field that holds an event
--- ARGV[5+] for each event two: where, and its JSON. Where is the index of the stream in KEYS,
---          or "stream:once:fingerprint" for an event with an idempotency key
+-- ARGV[5]  what stands before the event type in the key of a stream
+-- ARGV[6]  number of aggregates, then for each two: its index in KEYS, and the version it must have (-1: any)
+-- then     for each event two: where, and its JSON. Where is the index of the stream in KEYS,
+--          "stream>aggregate" for an event of the nth aggregate, or "stream:once:fingerprint" for one with a key
 --
--- Returns  the ids, joined by spaces; only the first id if each follows the one before it by one in its seq
--- Errors   STALE (a later append of this publisher was answered), REUSED <event number>, EXHAUSTED <stream>,
---          and what XADD answers; in each case nothing is written
+-- Returns  the ids, joined by spaces; only the first id if each follows the one before it by one in its seq.
+--          With aggregates: "|" and their versions, joined by spaces
+-- Errors   STALE (a later append of this publisher was answered), CONFLICT <nth aggregate> <its version>,
+--          DAMAGED <nth aggregate>, REUSED <event number>, EXHAUSTED <stream>, and what XADD answers; in each case
+--          nothing is written
 
 local answered = redis.call('GET', KEYS[2])
 if answered then
@@ -21,6 +27,32 @@ if answered then
   if tonumber(number) > tonumber(ARGV[1]) then
     return redis.error_reply('STALE a later append of this publisher was answered already')
   end
+end
+
+local function info(key)
+  local reply, found = redis.pcall('XINFO', 'STREAM', key), {}
+  if reply.err then return nil, reply.err end
+  for i = 1, #reply, 2 do found[reply[i]] = reply[i + 1] end
+  return found
+end
+
+-- The versions of all aggregates are checked before anything is written.
+local aggregates, first_event = {}, 7 + 2 * tonumber(ARGV[6])
+for i = 7, first_event - 1, 2 do
+  local n, key, version = #aggregates + 1, KEYS[tonumber(ARGV[i])], 0
+  local found, problem = info(key)
+  if found then
+    version = tonumber(string.match(found['last-generated-id'], '^%d+'))
+    local last = found['last-entry']
+    -- After the newest reference was deleted the history would go on with a gap that nobody notices.
+    if not last or last[1] ~= found['last-generated-id'] then return redis.error_reply('DAMAGED ' .. n) end
+  elseif not string.find(problem, 'no such key', 1, true) then
+    return redis.error_reply(problem)
+  end
+  if ARGV[i + 1] ~= '-1' and tonumber(ARGV[i + 1]) ~= version then
+    return redis.error_reply('CONFLICT ' .. n .. ' ' .. string.format('%.0f', version))
+  end
+  aggregates[n] = { key = key, version = version, spliced = ARGV[i + 1] == '-1' }
 end
 
 local time = redis.call('TIME')
@@ -32,7 +64,7 @@ if clock then
   if tonumber(clock_ms) >= ms then ms, seq = tonumber(clock_ms), clock_seq + 1 end
 end
 
-local ids, written, remember, in_a_row = {}, {}, {}, true
+local ids, written, remember, references, in_a_row = {}, {}, {}, {}, true
 
 local function undo(message)
   -- A script is not rolled back by the server: take back what this one wrote.
@@ -40,20 +72,27 @@ local function undo(message)
   return redis.error_reply(message)
 end
 
+local function xadd(stream, id, json)
+  local reply = redis.pcall('XADD', stream, 'NOMKSTREAM', id, ARGV[4], json)
+  if reply then return reply end
+  -- A new stream: who merges all streams has to know of it before its first entry is there.
+  redis.call('SADD', KEYS[3], string.sub(stream, #ARGV[5] + 1))
+  return redis.pcall('XADD', stream, id, ARGV[4], json)
+end
+
 local function add(stream, json)
   local id = string.format('%.0f-%.0f', ms, seq)
-  local reply = redis.pcall('XADD', stream, id, ARGV[4], json)
+  local reply = xadd(stream, id, json)
   if type(reply) == 'table' and reply.err then
     if not string.find(reply.err, 'equal or smaller', 1, true) then return nil, reply.err end
     -- Another program's XADD is ahead of our clock: go on behind it.
-    local info, last = redis.call('XINFO', 'STREAM', stream), nil
-    for i = 1, #info, 2 do if info[i] == 'last-generated-id' then last = info[i + 1] end end
+    local last = info(stream)['last-generated-id']
     local last_ms, last_seq = string.match(last, '^(%d+)-(%d+)$')
     if #last_ms > 15 or #last_seq > 15 then return nil, 'EXHAUSTED ' .. stream .. ' holds id ' .. last end
     if #ids > 0 then in_a_row = false end
     ms, seq = tonumber(last_ms), last_seq + 1
     id = string.format('%.0f-%.0f', ms, seq)
-    reply = redis.pcall('XADD', stream, id, ARGV[4], json)
+    reply = xadd(stream, id, json)
     if type(reply) == 'table' and reply.err then return nil, reply.err end
   end
   written[#written + 1] = { stream, id }
@@ -61,11 +100,26 @@ local function add(stream, json)
   return id
 end
 
-for i = 5, #ARGV, 2 do
+local function add_to(stream, aggregate, json)
+  local version = aggregate.version + 1
+  if aggregate.spliced then
+    json = '{"aggregate_version":' .. string.format('%.0f', version) .. ',' .. string.sub(json, 2)
+  end
+  local id, problem = add(stream, json)
+  if not id then return nil, problem end
+  aggregate.version = version
+  references[#references + 1] = { aggregate.key, version, string.sub(stream, #ARGV[5] + 1), id }
+  return id
+end
+
+for i = first_event, #ARGV, 2 do
   local stream = KEYS[tonumber(ARGV[i])]
   local id, problem
   if stream then
     id, problem = add(stream, ARGV[i + 1])
+  elseif string.find(ARGV[i], '>', 1, true) then
+    local s, a = string.match(ARGV[i], '^(%d+)>(%d+)$')
+    id, problem = add_to(KEYS[tonumber(s)], aggregates[tonumber(a)], ARGV[i + 1])
   else
     local s, o, fingerprint = string.match(ARGV[i], '^(%d+):(%d+):(.*)$')
     local once = KEYS[tonumber(o)]
@@ -73,7 +127,7 @@ for i = 5, #ARGV, 2 do
     in_a_row = false
     if known then
       local known_id, known_print = string.match(known, '^(%S+) (.*)$')
-      if known_print ~= fingerprint then return undo('REUSED ' .. ((i - 3) / 2)) end
+      if known_print ~= fingerprint then return undo('REUSED ' .. ((i - first_event) / 2 + 1)) end
       id = known_id
     else
       id, problem = add(KEYS[tonumber(s)], ARGV[i + 1])
@@ -84,8 +138,17 @@ for i = 5, #ARGV, 2 do
   ids[#ids + 1] = id
 end
 
+-- The events are there, and what a reference could be refused for was looked at before the first of them.
+for _, r in ipairs(references) do
+  redis.call('XADD', r[1], string.format('%.0f-0', r[2]), 'type', r[3], 'id', r[4])
+end
 if #written > 0 then redis.call('SET', KEYS[1], written[#written][2]) end
 for once, value in pairs(remember) do redis.call('SET', once, value, 'PX', ARGV[3]) end
 local reply = in_a_row and ids[1] or table.concat(ids, ' ')
+if #aggregates > 0 then
+  local versions = {}
+  for i, aggregate in ipairs(aggregates) do versions[i] = string.format('%.0f', aggregate.version) end
+  reply = reply .. '|' .. table.concat(versions, ' ')
+end
 redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. reply, 'PX', ARGV[2])
 return reply

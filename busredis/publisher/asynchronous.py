@@ -142,7 +142,7 @@ class AsyncPublisher:
         attempt = self._appender.begin()
         while True:
             try:
-                return await self._client.run(self._appender.flow(batch, attempt))
+                return (await self._client.run(self._appender.flow(batch, attempt))).ids
             except ServerError as error:
                 await asyncio.sleep(self._appender.after(error, attempt, batch))
 

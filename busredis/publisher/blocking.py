@@ -64,7 +64,7 @@ class Publisher:
             attempt = self._appender.begin()
             while True:
                 try:
-                    return self._client.run(self._appender.flow(batch, attempt))
+                    return self._client.run(self._appender.flow(batch, attempt)).ids
                 except ServerError as error:
                     time.sleep(self._appender.after(error, attempt, batch))
 
