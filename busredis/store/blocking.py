@@ -1,0 +1,141 @@
+"""The event store for programs without an event loop."""
+
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from busredis.client import Client
+from busredis.errors import ServerError
+from busredis.events import DomainEvent
+from busredis.location import server_url
+from busredis.settings import Settings
+from busredis.store.feed import BEGINNING, Feed
+from busredis.store.model import AggregateId, Appended, Commit, StoredEvent
+from busredis.store.operations import Append, Load, Operation
+from busredis.store.reading import Reading
+from busredis.store.recorder import Recorder
+
+Result = TypeVar("Result")
+
+
+class BlockingStore:
+    """What an event store does, in blocking calls. What it is asked for, `perform` does."""
+
+    _settings: Settings
+
+    def perform(self, operation: Operation) -> Any:
+        """The result of one operation."""
+        raise NotImplementedError
+
+    def run(self, steps: Generator[Operation, Any, Result]) -> Result:
+        """The result of steps, each of which is an operation."""
+        try:
+            operation = next(steps)
+            while True:
+                try:
+                    result = self.perform(operation)
+                except Exception as error:  # noqa: BLE001 - the steps decide about it
+                    operation = steps.throw(error)
+                else:
+                    operation = steps.send(result)
+        except StopIteration as stop:
+            return cast("Result", stop.value)
+
+    def append(
+        self, aggregate: AggregateId | tuple[str, str], expected_version: int, events: Iterable[DomainEvent]
+    ) -> Appended:
+        """Adds events to an aggregate that is at `expected_version` (NEW: does not exist; ANY: not checked).
+
+        All are written, each once, or none. Raises VersionConflict if the aggregate is at another version; EncodeError,
+        PublishRefused (nothing was written), PublishIndeterminate (no answer in time). After the last, the same append
+        may be tried again: if these very events turn out to be stored, it succeeds, unless it is for ANY version.
+        """
+        return self.append_all([Commit(AggregateId(*aggregate), expected_version, tuple(events))])[0]
+
+    def append_all(self, commits: Sequence[Commit]) -> list[Appended]:
+        """Adds events to several aggregates, all of them or nothing; see append()."""
+        found: list[Appended] = self.perform(Append(commits))
+        return found
+
+    def version(self, aggregate: AggregateId | tuple[str, str]) -> int:
+        """How many events the aggregate has; 0 if it does not exist."""
+        page = self.perform(Load(AggregateId(*aggregate).checked(), count=1, upto=0))
+        return int(page.version)
+
+    def read(
+        self,
+        aggregate: AggregateId | tuple[str, str],
+        *,
+        after: int = 0,
+        upto: int | None = None,
+        at: datetime | None = None,
+        backward: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[StoredEvent]:
+        """The events of an aggregate, in pages, with versions above `after`, up to and including `upto`.
+
+        `at`: only what was recorded at or before that time (by the server's clock). An unknown aggregate has none.
+        Raises HistoryDamaged rather than leave out an event, DecodeError for one that cannot be read.
+        """
+        reading = Reading(AggregateId(*aggregate), (after, upto), at, backward=backward, limit=limit)
+        while not reading.done:
+            yield from self.run(reading.page())
+
+    def feed(
+        self,
+        after: str = BEGINNING,
+        *,
+        upto: str | None = None,
+        types: Iterable[str] | None = None,
+        limit: int | None = None,
+        follow: bool = False,
+    ) -> Iterator[StoredEvent]:
+        """All events of the partition in total order, with positions above `after`, up to and including `upto`.
+
+        `types`: only these. It ends where the log ended when it was asked for, or, with `follow`, waits for more and
+        never ends. The position of an event is where to go on after it. Raises PositionGone if events to be read were
+        removed; DecodeError, UnknownEventType for an entry that cannot be read (go on after its position to skip it).
+        """
+        feed = Feed(self._settings.max_event_bytes, after, upto=upto, types=types, limit=limit)
+        self.run(feed.begin())
+        while not feed.done:
+            events = self.run(feed.page())
+            yield from events
+            if not events:
+                if not follow:
+                    return
+                self.run(feed.follow())
+
+
+class EventStore(BlockingStore):
+    """Events by aggregate and in total order, in Redis; safe to use from several threads.
+
+    Trouble with the server is bridged for up to `publish_timeout`. `url` and `options` as for Publisher.
+    """
+
+    def __init__(self, url: str | None = None, *, namespace: str | None = None, **options: Any) -> None:
+        self._settings = Settings.load(url=url, namespace=namespace, **options)
+        self._recorder = Recorder(self._settings)
+        self._client = Client(server_url(self._settings), timeout=self._settings.publish_timeout)
+
+    def perform(self, operation: Operation) -> Any:
+        with self._recorder.call(operation) as call:
+            while True:
+                try:
+                    return self._client.run(call.flow())
+                except ServerError as error:
+                    time.sleep(call.after(error))
+
+    def close(self) -> None:
+        """Closes the connections. Closing twice is fine."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

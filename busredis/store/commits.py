@@ -1,0 +1,125 @@
+"""Appending to aggregates: commits as one append, and what a conflict means."""
+
+from collections.abc import Callable, Sequence
+
+from busredis.append import ANY, Appender, Guard, Record
+from busredis.commands import Flow
+from busredis.errors import (
+    CodecError,
+    CommandRefused,
+    EncodeError,
+    HistoryDamaged,
+    RegistrationError,
+    ServerError,
+    StoreError,
+    VersionConflict,
+)
+from busredis.store.model import Appended, Commit, Page, owned
+from busredis.store.operations import Load
+
+Loader = Callable[[Load], Flow[Page]]
+
+
+class Commits:
+    """One append of events to aggregates, which is tried until it has an outcome."""
+
+    def __init__(self, appender: Appender, commits: Sequence[Commit]) -> None:
+        check(commits)
+        self._appender = appender
+        self._commits = commits
+        self._guards = [Guard(appender.keys.aggregate(*c.aggregate), c.expected_version) for c in commits]
+        self._batch = [
+            record for number, commit in enumerate(commits) for record in self._records(number, commit)
+        ]
+        self._check_size()
+        self._attempt = appender.begin()
+
+    def _records(self, number: int, commit: Commit) -> list[Record]:
+        records = []
+        for offset, event in enumerate(commit.events, 1):
+            version = None if commit.expected_version == ANY else commit.expected_version + offset
+            record = self._appender.record(owned(event, commit.aggregate, version))
+            record.guard = number
+            records.append(record)
+        return records
+
+    def _check_size(self) -> None:
+        settings, size = self._appender.settings, sum(len(record.json) for record in self._batch)
+        if len(self._batch) > settings.batch_events or size > settings.batch_bytes:
+            raise EncodeError(
+                f"{len(self._batch):,} events with {size:,} bytes are too much for one append, which is all or "
+                f"nothing: at most {settings.batch_events:,} (BUSREDIS_BATCH_EVENTS) and {settings.batch_bytes:,} "
+                "bytes (BUSREDIS_BATCH_BYTES)"
+            )
+
+    def flow(self, load: Loader) -> Flow[list[Appended]]:
+        """One try. Raises VersionConflict, HistoryDamaged."""
+        if not self._batch:
+            return [Appended(max(commit.expected_version, 0), []) for commit in self._commits]
+        try:
+            reply = yield from self._appender.flow(self._batch, self._attempt, self._guards)
+        except CommandRefused as error:
+            word, _, rest = str(error).partition(" ")
+            if word == "CONFLICT":
+                number, actual = map(int, rest.split())
+                return (yield from self._conflict(load, self._commits[number - 1], actual))
+            if word == "DAMAGED":
+                commit = self._commits[int(rest) - 1]
+                raise HistoryDamaged(commit.aggregate, "its newest reference was deleted") from None
+            raise
+        found, start = [], 0
+        for commit, version in zip(self._commits, reply.versions, strict=True):
+            end = start + len(commit.events)
+            found.append(Appended(version, reply.ids[start:end]))
+            start = end
+        return found
+
+    def _conflict(self, load: Loader, commit: Commit, actual: int) -> Flow[list[Appended]]:
+        """Success if all of these very events are stored already, as after an append whose answer was lost."""
+        found = []
+        for one in self._commits:
+            positions = yield from self._stored(load, one)
+            if positions is None:
+                raise VersionConflict(commit.aggregate, commit.expected_version, actual)
+            found.append(Appended(one.expected_version + len(positions), positions))
+        if self._appender.settings.durability != "memory":
+            yield from self._appender.make_durable(self._attempt)
+        return found
+
+    def _stored(self, load: Loader, commit: Commit) -> Flow[list[str] | None]:
+        if commit.expected_version == ANY or not commit.events:
+            return None if commit.events else []
+        positions: list[str] = []
+        wanted = [event.event_id for event in commit.events]
+        upto = commit.expected_version + len(wanted)
+        while len(positions) < len(wanted):
+            try:
+                page = yield from load(Load(commit.aggregate, commit.expected_version + len(positions), upto))
+            except (CodecError, RegistrationError):
+                return None  # an event that this program cannot read is none of its own
+            found = [stored.event.event_id for stored in page.events]
+            if not found or found != wanted[len(positions) : len(positions) + len(found)]:
+                return None
+            positions += [stored.position for stored in page.events]
+        return positions
+
+    def after(self, error: ServerError) -> float:
+        """Seconds to wait before the next try. Raises PublishRefused, PublishIndeterminate when there is none."""
+        return self._appender.after(error, self._attempt, self._batch)
+
+
+def check(commits: Sequence[Commit]) -> None:
+    """Raises for names, versions and pairs of commits that cannot be."""
+    seen = set()
+    for commit in commits:
+        commit.aggregate.checked()
+        expected = commit.expected_version
+        if not isinstance(expected, int) or isinstance(expected, bool) or expected < ANY:
+            raise StoreError(
+                f"expected_version is the version of the aggregate, NEW (0) or ANY, not {expected!r}"
+            )
+        if commit.aggregate in seen:
+            raise StoreError(
+                f"{commit.aggregate.type} {commit.aggregate.id!r} is twice in one append: join its events"
+            )
+        seen.add(commit.aggregate)

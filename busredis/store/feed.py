@@ -1,0 +1,138 @@
+"""All events of a partition in one order: the streams of their types, merged by position."""
+
+import heapq
+import re
+from collections import deque
+from collections.abc import Iterable
+
+from busredis.codec import Codec
+from busredis.errors import StoreError
+from busredis.events import registry
+from busredis.keys import parse_id
+from busredis.store.model import StoredEvent
+from busredis.store.operations import (
+    PAGE,
+    AwaitEntries,
+    Entry,
+    FindHorizon,
+    FindTypes,
+    Horizon,
+    ReadStreams,
+    Steps,
+)
+
+BEGINNING = "0-0"
+_POSITION = re.compile(r"\d{1,20}(-\d{1,20})?")
+#: How long a feed that follows waits for entries before it asks which types there are.
+_WAIT = 0.5
+#: So many waits without an entry, and it looks for streams that other programs have begun.
+_LOOK = 20
+
+
+class Feed:
+    """Where one reader is. Each `page()` has the events that follow, in the order of their positions.
+
+    What an append wrote is never skipped and never out of order: nothing is read above the horizon, up to which all
+    streams are complete. Entries of other programs' `XADD *` are in order too, as long as the server's clock does not
+    step back. A type whose first entry another program adds while this feed follows is found within seconds, and its
+    entries come then.
+    """
+
+    def __init__(
+        self,
+        max_bytes: int,
+        after: str,
+        *,
+        upto: str | None,
+        types: Iterable[str] | None,
+        limit: int | None,
+    ) -> None:
+        self.position = self._start = _checked(after)
+        self._codec = Codec(max_bytes)
+        self._left = limit
+        self.done = limit is not None and limit <= 0
+        self._upto = None if upto is None else _checked(upto)
+        self._types = None if types is None else sorted(set(types))
+        self._buffers: dict[str, deque[Entry]] = {}
+        self._reached: dict[str, str] = {}
+        self._more: set[str] = set()
+        self._horizon = self.position
+        self._quiet = 0
+
+    def begin(self) -> Steps[None]:
+        """Learns which streams there are, those of other programs included."""
+        yield FindTypes()
+        found = yield from self._look()
+        asked_for = parse_id(found.last)
+        # What is there now, this millisecond's entries included, is complete in the next one.
+        while parse_id(found.complete)[0] < asked_for[0]:
+            found = yield from self._look()
+
+    def page(self) -> Steps[list[StoredEvent]]:
+        """The next events; none if the end is reached as it was when the feed began, or when follow() looked."""
+        yield from self._fill()
+        events: list[StoredEvent] = []
+        heads = [(parse_id(buffer[0][0]), name) for name, buffer in self._buffers.items() if buffer]
+        heapq.heapify(heads)
+        wanted = PAGE if self._left is None else min(PAGE, self._left)
+        while heads and len(events) < wanted:
+            _, name = heads[0]
+            buffer = self._buffers[name]
+            event = self._event(name, buffer[0])
+            buffer.popleft()
+            events.append(event)
+            if buffer:
+                heapq.heapreplace(heads, (parse_id(buffer[0][0]), name))
+            elif name in self._more:
+                break  # what follows in this stream may come before the heads of the others
+            else:
+                heapq.heappop(heads)
+        if self._left is not None:
+            self._left -= len(events)
+            self.done = self._left == 0
+        if events:
+            self.position = max(self.position, events[-1].position, key=parse_id)
+        return events
+
+    def follow(self) -> Steps[None]:
+        """Waits a moment for entries beyond the end, and moves the horizon."""
+        yield AwaitEntries(sorted(self._reached), max(self.position, self._horizon, key=parse_id), _WAIT)
+        self._quiet += 1
+        if self._quiet % _LOOK == 0:
+            yield FindTypes()
+        yield from self._look()
+
+    def _look(self) -> Steps[Horizon]:
+        found: Horizon = yield FindHorizon()
+        horizon = found.complete if self._upto is None else min(found.complete, self._upto, key=parse_id)
+        self._horizon = max(horizon, self._horizon, key=parse_id)
+        for name in found.types if self._types is None else self._types:
+            # A stream that was found late is read from where the feed began: late is better than never.
+            if name not in self._reached:
+                self._reached[name], self._buffers[name] = self._start, deque()
+            self._more.add(name)
+        return found
+
+    def _fill(self) -> Steps[None]:
+        wanted = {name: self._reached[name] for name in self._more if not self._buffers[name]}
+        if not wanted:
+            return
+        found = yield ReadStreams(wanted, self._horizon)
+        for name, entries in found.items():
+            self._buffers[name].extend(entries)
+            if entries:
+                self._reached[name] = entries[-1][0]
+                self._quiet = 0
+            if len(entries) < PAGE:
+                self._more.discard(name)
+
+    def _event(self, name: str, entry: Entry) -> StoredEvent:
+        position, fields = entry
+        event = self._codec.decode(registry.get(name), position, fields)
+        return StoredEvent(event, position, event.metadata["aggregate_version"])
+
+
+def _checked(position: str) -> str:
+    if not isinstance(position, str) or not _POSITION.fullmatch(position):
+        raise StoreError(f"a position is an entry id, ms-seq, not {position!r}")
+    return position

@@ -1,0 +1,120 @@
+"""What goes into an event store and comes out of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from busredis.append import ANY
+from busredis.errors import EncodeError
+from busredis.events import DomainEvent
+from busredis.events.fields import valid_type_name
+
+__all__ = ["ANY", "NEW", "AggregateId", "Appended", "Commit", "Page", "Snapshot", "StoredEvent", "owned"]
+
+#: The aggregate must not exist yet.
+NEW = 0
+_MAX_ID_BYTES = 512
+
+
+class AggregateId(NamedTuple):
+    """The name of an aggregate: its type (as an event type is named) and its id (1 to 512 bytes of any text)."""
+
+    type: str
+    id: str
+
+    def checked(self) -> "AggregateId":
+        """Itself, if it can be a key. Raises RegistrationError for the type, EncodeError for the id."""
+        valid_type_name(self.type)
+        try:
+            size = len(self.id.encode()) if isinstance(self.id, str) else 0
+        except UnicodeEncodeError:
+            raise EncodeError(
+                f"the id of a {self.type} has a lone surrogate, which UTF-8 cannot carry"
+            ) from None
+        if not 1 <= size <= _MAX_ID_BYTES:
+            raise EncodeError(
+                f"the id of a {self.type} is a text of 1 to {_MAX_ID_BYTES} bytes, not {str(self.id)[:40]!r} "
+                f"({type(self.id).__name__}, {size:,} bytes)"
+            )
+        return self
+
+
+class StoredEvent(NamedTuple):
+    """An event with where it is stored.
+
+    `position` is its entry id, which rises over all events of a partition; `version` is that of its aggregate after it,
+    None for an event that belongs to none.
+    """
+
+    event: DomainEvent
+    position: str
+    version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Events that one aggregate is to get. `expected_version`: the version it has now, NEW (0), or ANY."""
+
+    aggregate: AggregateId
+    expected_version: int
+    events: Sequence[DomainEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What an append did: the version of the aggregate after it, and the positions of the events."""
+
+    version: int
+    positions: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of an aggregate at a version, as JSON.
+
+    `schema` is the fingerprint of the state's model; `position` that of the event which made the version.
+    """
+
+    version: int
+    state: bytes
+    schema: str
+    position: str
+    taken_at: datetime
+
+
+#: What became of the snapshot that was looked for.
+Found = Literal["missing", "later", "schema", "ahead", "foreign", "used"]
+
+
+@dataclass(slots=True)
+class Page:
+    """A piece of a history: its events lie above `after` (a snapshot's version, if there is `state`)."""
+
+    version: int
+    upto: int
+    after: int
+    found: Found = "missing"
+    state: bytes | None = None
+    taken_at: str = ""
+    events: list[StoredEvent] = field(default_factory=list)
+
+
+def owned(event: DomainEvent, aggregate: AggregateId, version: int | None) -> DomainEvent:
+    """`event` as one of `aggregate` at `version` (None: the store will say). Raises EncodeError if it says otherwise."""
+    if not isinstance(event, DomainEvent):
+        raise EncodeError(f"{type(event).__name__} is no DomainEvent: subclass busredis.DomainEvent")
+    known = event.metadata
+    wanted: dict[str, Any] = {"aggregate_type": aggregate.type, "aggregate_id": aggregate.id}
+    for name, value in wanted.items():
+        if known[name] not in (None, value):
+            raise EncodeError(f"{event.event_type}: {name} is {known[name]!r}, appended to {value!r}")
+    found = known["aggregate_version"]
+    if found is not None and version is not None and found != version:
+        raise EncodeError(
+            f"{event.event_type}: aggregate_version is {found}, but it would be version {version} of "
+            f"{aggregate.type} {aggregate.id!r}: versions follow one another without a gap"
+        )
+    wanted["aggregate_version"] = version
+    update = {event.attribute_of(name): value for name, value in wanted.items() if known[name] != value}
+    return event.model_copy(update=update) if update else event

@@ -1,0 +1,91 @@
+"""What an event store can be asked to do, as values: the Redis store and the one in memory perform the same ones.
+
+`Steps` are generators that yield operations and are given their results: what is built on a store is written once for
+sync, async and in memory.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+from busredis.store.model import AggregateId, Commit, Snapshot
+
+Result = TypeVar("Result")
+
+#: Most events in one page of a history or of a stream.
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One Page of a history: versions above `after`, up to a version, up to what was recorded `at` a time.
+
+    With `schema` the page begins at the snapshot, if that can be used.
+    """
+
+    aggregate: AggregateId
+    after: int = 0
+    upto: int | None = None
+    at: datetime | None = None
+    count: int = PAGE
+    schema: str = ""
+    backward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """All of the commits or none; the result is an Appended for each."""
+
+    commits: Sequence[Commit]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSnapshot:
+    """Writes a snapshot unless a newer one is there; `written`, `newer`, or `foreign` if the history has it not."""
+
+    aggregate: AggregateId
+    snapshot: Snapshot
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FindHorizon:
+    """The Horizon, now."""
+
+
+class Horizon(NamedTuple):
+    """Up to where all streams are complete, the last position that there may be now, and the types with a stream."""
+
+    complete: str
+    last: str
+    types: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FindTypes:
+    """Looks for streams that other programs have begun, so that FindHorizon knows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStreams:
+    """By event type, entries above a position, up to one; the result has `(position, fields)` pairs by type."""
+
+    after: Mapping[str, str]
+    upto: str
+    count: int = PAGE
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitEntries:
+    """Returns when a stream has an entry above the position, at the latest after `seconds`."""
+
+    types: Sequence[str]
+    after: str
+    seconds: float
+
+
+Operation = Load | Append | WriteSnapshot | FindHorizon | FindTypes | ReadStreams | AwaitEntries
+Steps = Generator[Operation, Any, Result]
+#: An entry as it is stored.
+Entry = tuple[str, list[bytes]]

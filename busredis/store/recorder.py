@@ -1,0 +1,195 @@
+"""Operations on an event store as flows of Redis commands, and when they are tried again."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from busredis.append import Appender
+from busredis.codec import Codec
+from busredis.commands import Arg, Flow, many, raw, scan, script
+from busredis.errors import (
+    CommandRefused,
+    ConnectionLost,
+    DecodeError,
+    HistoryDamaged,
+    PositionGone,
+    ServerError,
+    ServerUnavailable,
+)
+from busredis.events import DomainEvent, registry
+from busredis.keys import Keys, parse_id
+from busredis.settings import Settings
+from busredis.store.commits import Commits
+from busredis.store.model import AggregateId, Page, StoredEvent
+from busredis.store.operations import (
+    Append,
+    AwaitEntries,
+    Entry,
+    FindHorizon,
+    FindTypes,
+    Horizon,
+    Load,
+    Operation,
+    ReadStreams,
+    WriteSnapshot,
+)
+
+#: Most bytes of events in one page; one event always fits.
+_PAGE_BYTES = 4 * 1_048_576
+
+
+@dataclass(slots=True)
+class Call:
+    """One operation under way: a flow for each try, and what to do after a failure."""
+
+    flow: Callable[[], Flow[Any]]
+    #: Seconds to wait before the next try; raises when there is none.
+    after: Callable[[ServerError], float]
+
+
+class Recorder:
+    """Turns operations into calls; safe to use from several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.keys = Keys(settings.namespace)
+        self.codec = Codec(settings.max_event_bytes)
+        self._settings = settings
+        self._free: list[Appender] = []
+
+    @contextmanager
+    def call(self, operation: Operation) -> Iterator[Call]:
+        """`operation` as flows, for as long as the context lasts."""
+        if not isinstance(operation, Append):
+            yield Call(partial(self._flow, operation), _Patience(self._settings).after)
+            return
+        # One append at a time under one name, so that a retry is recognised; as many names as appends at once.
+        try:
+            appender = self._free.pop()
+        except IndexError:
+            appender = Appender(self._settings)
+        try:
+            commits = Commits(appender, operation.commits)
+            yield Call(partial(commits.flow, self._load), commits.after)
+        finally:
+            self._free.append(appender)
+
+    def _flow(self, operation: Operation) -> Flow[Any]:
+        match operation:
+            case Load():
+                return (yield from self._load(operation))
+            case WriteSnapshot():
+                return (yield from self._write_snapshot(operation))
+            case FindHorizon():
+                reply = yield from script("horizon", [self.keys.clock, self.keys.types], [])
+                horizon, last, *names = [part.decode() for part in reply]
+                return Horizon(horizon, last, sorted(names))
+            case FindTypes():
+                return (yield from self._find_types())
+            case ReadStreams():
+                return (yield from self._read_streams(operation))
+            case AwaitEntries():
+                # Of no type yet: a stream that never is, for the wait alone.
+                streams = [self.keys.stream(name) for name in operation.types or [""]]
+                args = ("BLOCK", int(operation.seconds * 1000) or 1, "COUNT", 1, "STREAMS")
+                yield from raw("XREAD", *args, *streams, *[operation.after] * len(streams))
+                return None
+            case Append():
+                raise AssertionError("an append is not idempotent: see call()")
+
+    def _load(self, load: Load) -> Flow[Page]:
+        aggregate = load.aggregate
+        keys = [self.keys.aggregate(*aggregate), self.keys.snapshot(*aggregate)]
+        upto: Arg = "" if load.upto is None else max(load.upto, 0)
+        at: Arg = "" if load.at is None else int(load.at.timestamp() * 1000)
+        args: list[Arg] = [self.keys.stream_prefix, load.after, upto, at, load.count, _PAGE_BYTES]
+        try:
+            reply = yield from script("load", keys, [*args, load.schema, int(load.backward)])
+        except CommandRefused as error:
+            word, _, detail = str(error).partition(" ")
+            if word != "DAMAGED":
+                raise
+            raise HistoryDamaged(aggregate, f"version {detail}") from None
+        version, upto_version, after, snapshot, rows = reply
+        page = Page(version, upto_version, after)
+        if isinstance(snapshot, bytes):
+            page.found = snapshot.decode()  # type: ignore[assignment]  # one of the words of load.lua
+        else:
+            page.found, page.state, page.taken_at = "used", snapshot[1], snapshot[2].decode()
+        first, step = (page.upto, -1) if load.backward else (page.after + 1, 1)
+        page.events = self._events(aggregate, rows, first, step)
+        return page
+
+    def _events(
+        self, aggregate: AggregateId, rows: list[bytes], version: int, step: int
+    ) -> list[StoredEvent]:
+        classes: dict[bytes, type[DomainEvent]] = {}
+        events, decode = [], self.codec.decode_json
+        for index in range(0, len(rows), 3):
+            kind = rows[index]
+            cls = classes.get(kind)
+            if cls is None:
+                cls = classes[kind] = registry.get(kind.decode())
+            position = rows[index + 1].decode()
+            try:
+                event = decode(cls, position, rows[index + 2])
+            except DecodeError as error:
+                where = f"{aggregate.type} {aggregate.id!r} version {version}, {kind.decode()} {position}"
+                raise DecodeError(error.reason, f"{where}: {error.detail}") from error
+            events.append(StoredEvent(event, position, version))
+            version += step
+        return events
+
+    def _write_snapshot(self, write: WriteSnapshot) -> Flow[str]:
+        keys = [self.keys.aggregate(*write.aggregate), self.keys.snapshot(*write.aggregate)]
+        snapshot = write.snapshot
+        args: list[Arg] = [snapshot.version, snapshot.state, snapshot.schema, snapshot.taken_at.isoformat()]
+        reply = yield from script("snapshot", keys, [*args, snapshot.position, int(write.replace)])
+        return str(reply.decode())
+
+    def _find_types(self) -> Flow[None]:
+        found = yield from scan(self.keys.every_stream)
+        if found:
+            yield from raw("SADD", self.keys.types, *map(self.keys.event_type, found))
+
+    def _read_streams(self, read: ReadStreams) -> Flow[dict[str, list[Entry]]]:
+        commands: list[tuple[Arg, ...]] = []
+        for event_type, after in read.after.items():
+            stream = self.keys.stream(event_type)
+            commands.append(("XRANGE", stream, f"({after}", read.upto, "COUNT", read.count))
+            commands.append(("XINFO", "STREAM", stream))
+        replies = yield from many(commands)
+        found: dict[str, list[Entry]] = {}
+        for index, (event_type, after) in enumerate(read.after.items()):
+            entries, info = replies[2 * index], replies[2 * index + 1]
+            if isinstance(entries, ServerError):
+                raise entries
+            if not isinstance(info, ServerError):
+                _check_whole(event_type, after, info)
+            found[event_type] = [(entry_id.decode(), fields) for entry_id, fields in entries]
+        return found
+
+
+def _check_whole(event_type: str, after: str, info: list[Any]) -> None:
+    """Raises PositionGone if entries above `after` were removed. Redis 6.2 does not tell."""
+    values = {info[index]: info[index + 1] for index in range(0, len(info), 2)}
+    removed = values.get(b"max-deleted-entry-id", b"0-0").decode()
+    if parse_id(removed) > parse_id(after):
+        raise PositionGone(event_type, after, removed)
+
+
+class _Patience:
+    """How long a read goes on through trouble with the server: for `publish_timeout`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._deadline = time.monotonic() + settings.publish_timeout.total_seconds()
+        self._pause = 0.02
+
+    def after(self, error: ServerError) -> float:
+        left = self._deadline - time.monotonic()
+        if not isinstance(error, ConnectionLost | ServerUnavailable) or left < self._pause:
+            raise error
+        self._pause = min(self._pause * 2, 1.0)
+        return self._pause / 2
