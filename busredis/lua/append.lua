@@ -76,9 +76,10 @@ local function undo(message)
   end
   for stream, was in pairs(before) do
     -- A reader takes a deleted entry ahead of it for a loss: the stream forgets these, where the server can (7.0).
-    if was['max-deleted-entry-id'] then
+    local deleted = was['max-deleted-entry-id']
+    if deleted then
       redis.pcall('XSETID', stream, was['last-generated-id'], 'ENTRIESADDED', was['entries-added'] - count[stream],
-        'MAXDELETEDID', was['max-deleted-entry-id'])
+        'MAXDELETEDID', deleted == '0-0' and '0-1' or deleted) -- 0-0 would leave it as it is
     end
   end
   return redis.error_reply(message)

@@ -20,7 +20,7 @@ from busredis.errors import (
     ServerUnavailable,
 )
 from busredis.events import DomainEvent, registry
-from busredis.keys import Keys, parse_id
+from busredis.keys import Keys, just_before, parse_id
 from busredis.settings import Settings
 from busredis.store.commits import Commits
 from busredis.store.model import AggregateId, Page, StoredEvent
@@ -39,6 +39,8 @@ from busredis.store.operations import (
 
 #: Most bytes of events in one page; one event always fits.
 _PAGE_BYTES = 4 * 1_048_576
+#: What an append that took entries back leaves as the last removed one: see append.lua.
+_NOTHING_REMOVED = (0, 1)
 
 
 @dataclass(slots=True)
@@ -173,11 +175,19 @@ class Recorder:
 
 
 def _check_whole(event_type: str, after: str, info: list[Any]) -> None:
-    """Raises PositionGone if entries above `after` were removed. Redis 6.2 does not tell."""
+    """Raises PositionGone if entries above `after` were removed, as far as the server tells.
+
+    From Redis 7.0 on it knows the last entry that XDEL removed, and how many were ever added: what XTRIM removed is
+    certain to have been behind the beginning only (https://redis.io/docs/latest/commands/xinfo-stream/).
+    """
     values = {info[index]: info[index + 1] for index in range(0, len(info), 2)}
     removed = values.get(b"max-deleted-entry-id", b"0-0").decode()
-    if parse_id(removed) > parse_id(after):
+    if parse_id(removed) > max(parse_id(after), _NOTHING_REMOVED):
         raise PositionGone(event_type, after, removed)
+    if parse_id(after) == (0, 0) and values.get(b"entries-added", 0) > values[b"length"]:
+        first = values[b"first-entry"]
+        last = values[b"last-generated-id"].decode()
+        raise PositionGone(event_type, after, just_before(first[0].decode()) if first else last)
 
 
 class _Patience:

@@ -1,5 +1,6 @@
 """Appending to aggregates and reading them back: the same promises for every store."""
 
+import asyncio
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -238,7 +239,8 @@ def test_the_same_append_again_succeeds_and_stores_nothing_twice(store):
 
 def test_of_writers_that_expect_the_same_version_exactly_one_wins_each_time(store):
     if type(store).__name__ == "Blocking":
-        return rivals_async(store)
+        rivals_async(store)
+        return
     wins, problems = [], []
 
     def write(name):
@@ -268,8 +270,6 @@ def test_of_writers_that_expect_the_same_version_exactly_one_wins_each_time(stor
 
 
 def rivals_async(store):
-    import asyncio
-
     async def write(name):
         won = 0
         while won < 50:
