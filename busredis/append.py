@@ -47,10 +47,13 @@ ANY = -1
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A history that events of an append are added to, and the version that it must have before."""
+    """What must be so for an append to be written: mostly, the version that a history has.
 
-    history: str
-    expected: int
+    `key` is a history and `expected` its version, or the tracking hash and `>position source`.
+    """
+
+    key: str
+    expected: int | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class Appender:
         args: list[Arg] = [attempt.number, window, _ms(self.settings.once_window), FIELD]
         args += (self.keys.stream_prefix, len(guards))
         for guard in guards:
-            keys.append(guard.history)
+            keys.append(guard.key)
             args += (len(keys), guard.expected)
         for record in batch:
             where = str(streams[record.event_type])
@@ -201,7 +204,7 @@ def _plain(message: str, batch: Sequence[Record]) -> str:
 
 
 def _ids(reply: str, count: int) -> list[str]:
-    ids = reply.split(" ")
+    ids = reply.split()
     if len(ids) == count:
         return ids
     ms, _, seq = reply.partition("-")

@@ -16,6 +16,7 @@
     │   ├── VersionConflict                another append was faster; nothing was written
     │   ├── AggregateNotFound
     │   ├── HistoryDamaged                 a reference without its event, or a gap: something was deleted
+    │   ├── AlreadyTracked                 what was made of this position is stored already
     │   ├── PositionGone                   a feed was asked for what is no longer there
     │   └── AggregateBroken                an apply method failed: load the aggregate again
     └── ServerError
@@ -145,6 +146,18 @@ class HistoryDamaged(StoreError):
         self.type, self.id = aggregate
         super().__init__(
             f"{self.type} {self.id!r}: {detail}; something deleted or trimmed its entries: restore them from a backup"
+        )
+
+
+class AlreadyTracked(StoreError):
+    """What was made of this position of the source is stored already; nothing was written."""
+
+    def __init__(self, source: str, position: str, reached: str) -> None:
+        self.source = source
+        self.position = position
+        self.reached = reached
+        super().__init__(
+            f"{source!r} is tracked up to {reached}, so {position} is done already; nothing was written"
         )
 
 

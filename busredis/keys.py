@@ -72,6 +72,11 @@ class Keys:
         return f"{self.tag}:types"
 
     @property
+    def tracking(self) -> str:
+        """hash: by source, the position up to which what was made of it is stored."""
+        return f"{self.tag}:tracking"
+
+    @property
     def clock(self) -> str:
         """string: the last id that an append gave out, `ms-seq`."""
         return f"{self.tag}:clock"
@@ -118,7 +123,7 @@ class Keys:
     def known(self, key: str) -> bool:
         """Whether this module could have spelled `key`."""
         kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease"
-        pattern = rf"{re.escape(self.tag)}:(clock|types|schedule|({kinds}):.+)"
+        pattern = rf"{re.escape(self.tag)}:(clock|types|tracking|schedule|({kinds}):.+)"
         return re.fullmatch(pattern, key, re.DOTALL) is not None
 
 

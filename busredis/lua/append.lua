@@ -10,14 +10,15 @@
 -- ARGV[3]  ms to remember idempotency keys
 -- ARGV[4]  the field that holds an event
 -- ARGV[5]  what stands before the event type in the key of a stream
--- ARGV[6]  number of aggregates, then for each two: its index in KEYS, and the version it must have (-1: any)
+-- ARGV[6]  number of guards, then for each two: its index in KEYS, and for an aggregate the version it must have
+--          (-1: any), for the tracking hash ">position source": this source must not have come so far yet
 -- then     for each event two: where, and its JSON. Where is the index of the stream in KEYS,
 --          "stream>aggregate" for an event of the nth aggregate, or "stream:once:fingerprint" for one with a key
 --
 -- Returns  the ids, joined by spaces; only the first id if each follows the one before it by one in its seq.
---          With aggregates: "|" and their versions, joined by spaces
--- Errors   STALE (a later append of this publisher was answered), CONFLICT <nth aggregate> <its version>,
---          DAMAGED <nth aggregate>, REUSED <event number>, EXHAUSTED <stream>, and what XADD answers; in each case
+--          With guards: "|" and the versions of the aggregates (0 for tracking), joined by spaces
+-- Errors   STALE (a later append of this publisher was answered), CONFLICT <nth guard> <its version>,
+--          DAMAGED <nth guard>, TRACKED <how far the source has come>, REUSED <event number>, EXHAUSTED <stream>, and what XADD answers; in each case
 --          nothing is written
 
 local answered = redis.call('GET', KEYS[2])
@@ -38,9 +39,29 @@ end
 
 -- The versions of all aggregates are checked before anything is written.
 local aggregates, first_event = {}, 7 + 2 * tonumber(ARGV[6])
+
+local function parts(id)
+  local ms, seq = string.match(id, '^(%d+)-?(%d*)$')
+  return tonumber(ms), tonumber(seq) or 0
+end
+
+local function track(key, position, source)
+  local reached = redis.call('HGET', key, source)
+  if not reached then return end
+  local ms, seq = parts(position)
+  local reached_ms, reached_seq = parts(reached)
+  if reached_ms > ms or (reached_ms == ms and reached_seq >= seq) then return 'TRACKED ' .. reached end
+end
+
 for i = 7, first_event - 1, 2 do
   local n, key, version = #aggregates + 1, KEYS[tonumber(ARGV[i])], 0
-  local found, problem = info(key)
+  local position, source = string.match(ARGV[i + 1], '^>(%S+) (.*)$')
+  local found, problem
+  if source then
+    problem = track(key, position, source) or 'no such key'
+  else
+    found, problem = info(key)
+  end
   if found then
     version = tonumber(string.match(found['last-generated-id'], '^%d+'))
     local last = found['last-entry']
@@ -49,10 +70,11 @@ for i = 7, first_event - 1, 2 do
   elseif not string.find(problem, 'no such key', 1, true) then
     return redis.error_reply(problem)
   end
-  if ARGV[i + 1] ~= '-1' and tonumber(ARGV[i + 1]) ~= version then
+  if not source and ARGV[i + 1] ~= '-1' and tonumber(ARGV[i + 1]) ~= version then
     return redis.error_reply('CONFLICT ' .. n .. ' ' .. string.format('%.0f', version))
   end
-  aggregates[n] = { key = key, version = version, spliced = ARGV[i + 1] == '-1' }
+  aggregates[n] = { key = key, version = version, spliced = ARGV[i + 1] == '-1',
+    source = source, position = position }
 end
 
 local time = redis.call('TIME')
@@ -160,7 +182,10 @@ for once, value in pairs(remember) do redis.call('SET', once, value, 'PX', ARGV[
 local reply = in_a_row and ids[1] or table.concat(ids, ' ')
 if #aggregates > 0 then
   local versions = {}
-  for i, aggregate in ipairs(aggregates) do versions[i] = string.format('%.0f', aggregate.version) end
+  for i, aggregate in ipairs(aggregates) do
+    if aggregate.source then redis.call('HSET', aggregate.key, aggregate.source, aggregate.position) end
+    versions[i] = string.format('%.0f', aggregate.version)
+  end
   reply = reply .. '|' .. table.concat(versions, ' ')
 end
 redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. reply, 'PX', ARGV[2])

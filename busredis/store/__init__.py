@@ -3,7 +3,7 @@
 from busredis.store.asynchronous import AsyncEventStore
 from busredis.store.blocking import EventStore
 from busredis.store.memory import AsyncInMemoryEventStore, InMemoryEventStore
-from busredis.store.model import ANY, NEW, AggregateId, Appended, Commit, StoredEvent
+from busredis.store.model import ANY, NEW, AggregateId, Appended, Commit, StoredEvent, Tracking
 
 __all__ = [
     "ANY",
@@ -16,4 +16,5 @@ __all__ = [
     "EventStore",
     "InMemoryEventStore",
     "StoredEvent",
+    "Tracking",
 ]

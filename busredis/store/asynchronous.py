@@ -12,8 +12,8 @@ from busredis.events import DomainEvent
 from busredis.location import server_url
 from busredis.settings import Settings
 from busredis.store.feed import BEGINNING, Feed
-from busredis.store.model import AggregateId, Appended, Commit, StoredEvent
-from busredis.store.operations import Append, Load, Operation
+from busredis.store.model import AggregateId, Appended, Commit, StoredEvent, Tracking
+from busredis.store.operations import Append, FindTracked, Load, Operation
 from busredis.store.reading import Reading
 from busredis.store.recorder import Recorder
 
@@ -55,15 +55,29 @@ class AsyncEventStore:
             return cast("Result", stop.value)
 
     async def append(
-        self, aggregate: AggregateId | tuple[str, str], expected_version: int, events: Iterable[DomainEvent]
+        self,
+        aggregate: AggregateId | tuple[str, str],
+        expected_version: int,
+        events: Iterable[DomainEvent],
+        *,
+        tracking: Tracking | None = None,
     ) -> Appended:
         """Adds events to an aggregate, all or none; see EventStore.append."""
-        found = await self.append_all([Commit(AggregateId(*aggregate), expected_version, tuple(events))])
+        found = await self.append_all(
+            [Commit(AggregateId(*aggregate), expected_version, tuple(events))], tracking=tracking
+        )
         return found[0]
 
-    async def append_all(self, commits: Sequence[Commit]) -> list[Appended]:
+    async def append_all(
+        self, commits: Sequence[Commit], *, tracking: Tracking | None = None
+    ) -> list[Appended]:
         """Adds events to several aggregates, all of them or nothing; see EventStore.append."""
-        found: list[Appended] = await self.perform(Append(commits))
+        found: list[Appended] = await self.perform(Append(commits, tracking))
+        return found
+
+    async def tracked(self, source: str) -> str | None:
+        """The position up to which what was made of this source is stored; None if nothing is."""
+        found: str | None = await self.perform(FindTracked(source))
         return found
 
     async def version(self, aggregate: AggregateId | tuple[str, str]) -> int:

@@ -12,8 +12,8 @@ from busredis.events import DomainEvent
 from busredis.location import server_url
 from busredis.settings import Settings
 from busredis.store.feed import BEGINNING, Feed
-from busredis.store.model import AggregateId, Appended, Commit, StoredEvent
-from busredis.store.operations import Append, Load, Operation
+from busredis.store.model import AggregateId, Appended, Commit, StoredEvent, Tracking
+from busredis.store.operations import Append, FindTracked, Load, Operation
 from busredis.store.reading import Reading
 from busredis.store.recorder import Recorder
 
@@ -44,19 +44,34 @@ class BlockingStore:
             return cast("Result", stop.value)
 
     def append(
-        self, aggregate: AggregateId | tuple[str, str], expected_version: int, events: Iterable[DomainEvent]
+        self,
+        aggregate: AggregateId | tuple[str, str],
+        expected_version: int,
+        events: Iterable[DomainEvent],
+        *,
+        tracking: Tracking | None = None,
     ) -> Appended:
         """Adds events to an aggregate that is at `expected_version` (NEW: does not exist; ANY: not checked).
 
         All are written, each once, or none. Raises VersionConflict if the aggregate is at another version; EncodeError,
         PublishRefused (nothing was written), PublishIndeterminate (no answer in time). After the last, the same append
         may be tried again: if these very events turn out to be stored, it succeeds, unless it is for ANY version.
-        """
-        return self.append_all([Commit(AggregateId(*aggregate), expected_version, tuple(events))])[0]
 
-    def append_all(self, commits: Sequence[Commit]) -> list[Appended]:
+        With `tracking`, the position of the source that they were made of is stored with them, or nothing is; raises
+        AlreadyTracked if that source has come so far already. So events are made of each position once.
+        """
+        return self.append_all(
+            [Commit(AggregateId(*aggregate), expected_version, tuple(events))], tracking=tracking
+        )[0]
+
+    def append_all(self, commits: Sequence[Commit], *, tracking: Tracking | None = None) -> list[Appended]:
         """Adds events to several aggregates, all of them or nothing; see append()."""
-        found: list[Appended] = self.perform(Append(commits))
+        found: list[Appended] = self.perform(Append(commits, tracking))
+        return found
+
+    def tracked(self, source: str) -> str | None:
+        """The position up to which what was made of this source is stored; None if nothing is."""
+        found: str | None = self.perform(FindTracked(source))
         return found
 
     def version(self, aggregate: AggregateId | tuple[str, str]) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from busredis.append import ANY, Appender, Guard, Record
 from busredis.commands import Flow
 from busredis.errors import (
+    AlreadyTracked,
     CodecError,
     CommandRefused,
     EncodeError,
@@ -14,7 +15,7 @@ from busredis.errors import (
     StoreError,
     VersionConflict,
 )
-from busredis.store.model import Appended, Commit, Page, owned
+from busredis.store.model import Appended, Commit, Page, Tracking, owned
 from busredis.store.operations import Load
 
 Loader = Callable[[Load], Flow[Page]]
@@ -23,11 +24,15 @@ Loader = Callable[[Load], Flow[Page]]
 class Commits:
     """One append of events to aggregates, which is tried until it has an outcome."""
 
-    def __init__(self, appender: Appender, commits: Sequence[Commit]) -> None:
+    def __init__(self, appender: Appender, commits: Sequence[Commit], tracking: Tracking | None) -> None:
         check(commits)
         self._appender = appender
         self._commits = commits
+        self._tracking = tracking
         self._guards = [Guard(appender.keys.aggregate(*c.aggregate), c.expected_version) for c in commits]
+        if tracking is not None:
+            guard = f">{tracking.checked().position} {tracking.source}"
+            self._guards.append(Guard(appender.keys.tracking, guard))
         self._batch = [
             record for number, commit in enumerate(commits) for record in self._records(number, commit)
         ]
@@ -54,25 +59,30 @@ class Commits:
 
     def flow(self, load: Loader) -> Flow[list[Appended]]:
         """One try. Raises VersionConflict, HistoryDamaged."""
-        if not self._batch:
+        if not self._batch and self._tracking is None:
             return [Appended(max(commit.expected_version, 0), []) for commit in self._commits]
         try:
             reply = yield from self._appender.flow(self._batch, self._attempt, self._guards)
         except CommandRefused as error:
-            word, _, rest = str(error).partition(" ")
-            if word == "CONFLICT":
-                number, actual = map(int, rest.split())
-                return (yield from self._conflict(load, self._commits[number - 1], actual))
-            if word == "DAMAGED":
-                commit = self._commits[int(rest) - 1]
-                raise HistoryDamaged(commit.aggregate, "its newest reference was deleted") from None
-            raise
+            return (yield from self._refused(load, error))
         found, start = [], 0
-        for commit, version in zip(self._commits, reply.versions, strict=True):
+        for commit, version in zip(self._commits, reply.versions, strict=False):
             end = start + len(commit.events)
             found.append(Appended(version, reply.ids[start:end]))
             start = end
         return found
+
+    def _refused(self, load: Loader, error: CommandRefused) -> Flow[list[Appended]]:
+        word, _, rest = str(error).partition(" ")
+        if word == "CONFLICT":
+            number, actual = map(int, rest.split())
+            return (yield from self._conflict(load, self._commits[number - 1], actual))
+        if word == "DAMAGED":
+            commit = self._commits[int(rest) - 1]
+            raise HistoryDamaged(commit.aggregate, "its newest reference was deleted") from None
+        if word == "TRACKED" and self._tracking is not None:
+            raise AlreadyTracked(self._tracking.source, self._tracking.position, rest) from None
+        raise error
 
     def _conflict(self, load: Loader, commit: Commit, actual: int) -> Flow[list[Appended]]:
         """Success if all of these very events are stored already, as after an append whose answer was lost."""

@@ -1,15 +1,13 @@
 """All events of a partition in one order: the streams of their types, merged by position."""
 
 import heapq
-import re
 from collections import deque
 from collections.abc import Iterable
 
 from busredis.codec import Codec
-from busredis.errors import StoreError
 from busredis.events import registry
 from busredis.keys import parse_id
-from busredis.store.model import StoredEvent
+from busredis.store.model import StoredEvent, valid_position
 from busredis.store.operations import (
     PAGE,
     AwaitEntries,
@@ -22,7 +20,6 @@ from busredis.store.operations import (
 )
 
 BEGINNING = "0-0"
-_POSITION = re.compile(r"\d{1,20}(-\d{1,20})?")
 #: How long a feed that follows waits for entries before it asks which types there are.
 _WAIT = 0.5
 #: So many waits without an entry, and it looks for streams that other programs have begun.
@@ -47,11 +44,11 @@ class Feed:
         types: Iterable[str] | None,
         limit: int | None,
     ) -> None:
-        self.position = self._start = _checked(after)
+        self.position = self._start = valid_position(after)
         self._codec = Codec(max_bytes)
         self._left = limit
         self.done = limit is not None and limit <= 0
-        self._upto = None if upto is None else _checked(upto)
+        self._upto = None if upto is None else valid_position(upto)
         self._types = None if types is None else sorted(set(types))
         self._buffers: dict[str, deque[Entry]] = {}
         self._reached: dict[str, str] = {}
@@ -130,9 +127,3 @@ class Feed:
         position, fields = entry
         event = self._codec.decode(registry.get(name), position, fields)
         return StoredEvent(event, position, event.metadata["aggregate_version"])
-
-
-def _checked(position: str) -> str:
-    if not isinstance(position, str) or not _POSITION.fullmatch(position):
-        raise StoreError(f"a position is an entry id, ms-seq, not {position!r}")
-    return position

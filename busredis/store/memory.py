@@ -3,25 +3,36 @@
 import asyncio
 import threading
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from busredis.append import ANY, Appender
 from busredis.codec import FIELD, Codec
-from busredis.errors import EncodeError, VersionConflict
+from busredis.errors import AlreadyTracked, EncodeError, VersionConflict
 from busredis.events import registry
 from busredis.keys import parse_id
 from busredis.settings import Settings
 from busredis.store.asynchronous import AsyncEventStore
 from busredis.store.blocking import BlockingStore
 from busredis.store.commits import check
-from busredis.store.model import AggregateId, Appended, Commit, Found, Page, Snapshot, StoredEvent, owned
+from busredis.store.model import (
+    AggregateId,
+    Appended,
+    Commit,
+    Found,
+    Page,
+    Snapshot,
+    StoredEvent,
+    Tracking,
+    owned,
+)
 from busredis.store.operations import (
     Append,
     AwaitEntries,
     Entry,
     FindHorizon,
+    FindTracked,
     FindTypes,
     Horizon,
     Load,
@@ -46,6 +57,7 @@ class InMemoryEventStore(BlockingStore):
         self._last = (0, 0)
         self._streams: dict[str, list[Entry]] = {}
         self._histories: dict[AggregateId, list[tuple[str, Entry]]] = {}
+        self._tracked: dict[str, str] = {}
         self.snapshots: dict[AggregateId, Snapshot] = {}
         self._changed = threading.Condition()
 
@@ -59,7 +71,7 @@ class InMemoryEventStore(BlockingStore):
             case Load():
                 result = self._load(operation)
             case Append():
-                result = self._append(operation.commits)
+                result = self._append(operation.commits, operation.tracking)
             case WriteSnapshot():
                 result = self._write_snapshot(operation)
             case FindHorizon():
@@ -70,12 +82,18 @@ class InMemoryEventStore(BlockingStore):
             case AwaitEntries():
                 after = parse_id(operation.after)
                 self._changed.wait_for(lambda: self._last > after, operation.seconds)
+            case FindTracked():
+                result = self._tracked.get(operation.source)
             case FindTypes():
                 pass
         return result
 
-    def _append(self, commits: Any) -> list[Appended]:
+    def _append(self, commits: Sequence[Commit], tracking: Tracking | None) -> list[Appended]:
         check(commits)
+        if tracking is not None:
+            reached = self._tracked.get(tracking.checked().source)
+            if reached is not None and parse_id(reached) >= parse_id(tracking.position):
+                raise AlreadyTracked(tracking.source, tracking.position, reached)
         prepared: list[tuple[Commit, list[tuple[str, bytes]]]] = []
         conflict: VersionConflict | None = None
         for commit in commits:
@@ -89,6 +107,8 @@ class InMemoryEventStore(BlockingStore):
         self._check_size([json for _, records in prepared for _, json in records])
         if conflict is not None:
             return self._repeated(commits, conflict)
+        if tracking is not None:
+            self._tracked[tracking.source] = tracking.position
         return [self._write(commit, records) for commit, records in prepared]
 
     def _check_size(self, batch: list[bytes]) -> None:
@@ -107,7 +127,7 @@ class InMemoryEventStore(BlockingStore):
         self._changed.notify_all()
         return Appended(len(history) if records else max(commit.expected_version, 0), positions)
 
-    def _repeated(self, commits: Any, conflict: VersionConflict) -> list[Appended]:
+    def _repeated(self, commits: Sequence[Commit], conflict: VersionConflict) -> list[Appended]:
         found = []
         for commit in commits:
             upto = commit.expected_version + len(commit.events)

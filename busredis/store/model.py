@@ -1,16 +1,30 @@
 """What goes into an event store and comes out of it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from busredis.append import ANY
-from busredis.errors import EncodeError
+from busredis.errors import EncodeError, StoreError
 from busredis.events import DomainEvent
 from busredis.events.fields import valid_type_name
+from busredis.keys import check_name
 
-__all__ = ["ANY", "NEW", "AggregateId", "Appended", "Commit", "Page", "Snapshot", "StoredEvent", "owned"]
+__all__ = [
+    "ANY",
+    "NEW",
+    "AggregateId",
+    "Appended",
+    "Commit",
+    "Page",
+    "Snapshot",
+    "StoredEvent",
+    "Tracking",
+    "owned",
+    "valid_position",
+]
 
 #: The aggregate must not exist yet.
 NEW = 0
@@ -59,6 +73,30 @@ class Commit:
     aggregate: AggregateId
     expected_version: int
     events: Sequence[DomainEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """How far a source of events has been worked off: stored together with what was made of it, or not at all."""
+
+    source: str
+    position: str
+
+    def checked(self) -> "Tracking":
+        """Itself, if it can be kept. Raises SettingsError for the source, StoreError for the position."""
+        check_name("source", self.source)
+        valid_position(self.position)
+        return self
+
+
+_POSITION = re.compile(r"\d{1,20}(-\d{1,20})?")
+
+
+def valid_position(position: object) -> str:
+    """`position`, if it is one. Raises StoreError."""
+    if not isinstance(position, str) or not _POSITION.fullmatch(position):
+        raise StoreError(f"a position is an entry id, ms-seq, not {position!r}")
+    return position
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
-from busredis.store.model import AggregateId, Commit, Snapshot
+from busredis.store.model import AggregateId, Commit, Snapshot, Tracking
 
 Result = TypeVar("Result")
 
@@ -35,9 +35,17 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """All of the commits or none; the result is an Appended for each."""
+    """All of the commits and the tracking, or nothing; the result is an Appended for each commit."""
 
     commits: Sequence[Commit]
+    tracking: Tracking | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FindTracked:
+    """The position up to which a source is tracked, or None."""
+
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,7 @@ class AwaitEntries:
     seconds: float
 
 
-Operation = Load | Append | WriteSnapshot | FindHorizon | FindTypes | ReadStreams | AwaitEntries
+Operation = Load | Append | FindTracked | WriteSnapshot | FindHorizon | FindTypes | ReadStreams | AwaitEntries
 Steps = Generator[Operation, Any, Result]
 #: An entry as it is stored.
 Entry = tuple[str, list[bytes]]

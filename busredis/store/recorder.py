@@ -29,6 +29,7 @@ from busredis.store.operations import (
     AwaitEntries,
     Entry,
     FindHorizon,
+    FindTracked,
     FindTypes,
     Horizon,
     Load,
@@ -73,33 +74,37 @@ class Recorder:
         except IndexError:
             appender = Appender(self._settings)
         try:
-            commits = Commits(appender, operation.commits)
+            commits = Commits(appender, operation.commits, operation.tracking)
             yield Call(partial(commits.flow, self._load), commits.after)
         finally:
             self._free.append(appender)
 
     def _flow(self, operation: Operation) -> Flow[Any]:
+        result: Any = None
         match operation:
             case Load():
-                return (yield from self._load(operation))
+                result = yield from self._load(operation)
             case WriteSnapshot():
-                return (yield from self._write_snapshot(operation))
+                result = yield from self._write_snapshot(operation)
             case FindHorizon():
                 reply = yield from script("horizon", [self.keys.clock, self.keys.types], [])
                 horizon, last, *names = [part.decode() for part in reply]
-                return Horizon(horizon, last, sorted(names))
+                result = Horizon(horizon, last, sorted(names))
+            case FindTracked():
+                reply = yield from raw("HGET", self.keys.tracking, operation.source)
+                result = reply and reply.decode()
             case FindTypes():
-                return (yield from self._find_types())
+                yield from self._find_types()
             case ReadStreams():
-                return (yield from self._read_streams(operation))
+                result = yield from self._read_streams(operation)
             case AwaitEntries():
                 # Of no type yet: a stream that never is, for the wait alone.
                 streams = [self.keys.stream(name) for name in operation.types or [""]]
                 args = ("BLOCK", int(operation.seconds * 1000) or 1, "COUNT", 1, "STREAMS")
                 yield from raw("XREAD", *args, *streams, *[operation.after] * len(streams))
-                return None
             case Append():
                 raise AssertionError("an append is not idempotent: see call()")
+        return result
 
     def _load(self, load: Load) -> Flow[Page]:
         aggregate = load.aggregate

@@ -25,8 +25,11 @@ class Blocking(BlockingStore):
     def append(self, *args: Any, **options: Any) -> Any:
         return self._runner.run(self._store.append(*args, **options))
 
-    def append_all(self, *args: Any) -> Any:
-        return self._runner.run(self._store.append_all(*args))
+    def append_all(self, *args: Any, **options: Any) -> Any:
+        return self._runner.run(self._store.append_all(*args, **options))
+
+    def tracked(self, *args: Any) -> Any:
+        return self._runner.run(self._store.tracked(*args))
 
     def version(self, *args: Any) -> Any:
         return self._runner.run(self._store.version(*args))
