@@ -134,6 +134,11 @@ class EventSourcedAggregate(Generic[State]):
             )
         aggregates[cls.aggregate_type] = cls
 
+    @classmethod
+    def event_classes(cls) -> list[type[DomainEvent]]:
+        """The classes of events that change its state."""
+        return list(cls._appliers)
+
     def __init__(self, aggregate_id: str) -> None:
         self._id = AggregateId(self.aggregate_type, aggregate_id).checked()
         self._version = 0

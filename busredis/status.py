@@ -7,6 +7,7 @@ from busredis.commands import Flow, pairs, raw, scan
 from busredis.daemon.stats import Times, read_times
 from busredis.delivery.pending import is_waiting
 from busredis.errors import GroupMissing
+from busredis.histories import AggregateStatus, weigh
 from busredis.keys import Keys, parse_id
 
 
@@ -43,6 +44,7 @@ class Status:
 
     streams: list[StreamStatus]
     groups: list[GroupStatus]
+    aggregates: list[AggregateStatus]
 
 
 def read_status(keys: Keys) -> Flow[Status]:
@@ -66,7 +68,8 @@ def read_status(keys: Keys) -> Flow[Status]:
     for name, group in groups.items():
         group.dead = yield from raw("XLEN", keys.dead(name))
         group.times = yield from read_times(keys, name)
-    return Status(streams, [groups[name] for name in sorted(groups)])
+    aggregates = yield from weigh(keys)
+    return Status(streams, [groups[name] for name in sorted(groups)], aggregates)
 
 
 def _add_stream(group: GroupStatus, key: str, found: dict[str, object]) -> Flow[None]:

@@ -1,11 +1,12 @@
 """status: what is going on."""
 
 from busredis.cli.options import Json, Namespace, Url, connect, print_json, print_table
+from busredis.histories import AggregateStatus
 from busredis.status import GroupStatus, read_status
 
 
 def status(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> None:
-    """Streams, groups, lag, pending, waiting, dead letters, oldest ages, execution times."""
+    """Streams, aggregates, groups, lag, pending, waiting, dead letters, oldest ages, execution times."""
     client, keys = connect(url, namespace)
     found = client.run(read_status(keys))
     if json:
@@ -16,6 +17,12 @@ def status(*, url: Url = None, namespace: Namespace = None, json: Json = False) 
         for s in found.streams
     ]
     print_table("Streams", ["event type", "entries", "bytes", "bytes/entry", "last id"], streams)
+    if found.aggregates:
+        print_table(
+            "Aggregates",
+            ["type", "aggregates", "bytes/reference", "snapshots", "bytes/snapshot"],
+            [_aggregate_row(aggregates) for aggregates in found.aggregates],
+        )
     print_table(
         "Groups",
         ["group", "types", "lag", "pending", "waiting", "dead", "oldest unread", "oldest pending"],
@@ -26,6 +33,13 @@ def status(*, url: Url = None, namespace: Namespace = None, json: Json = False) 
         ["group", "count", "p50", "p95", "slowest", "acked", "retried", "dead"],
         [_times_row(group) for group in found.groups],
     )
+
+
+def _aggregate_row(found: AggregateStatus) -> list[object]:
+    sizes = [
+        "-" if size is None else round(size) for size in (found.bytes_per_reference, found.bytes_per_snapshot)
+    ]
+    return [found.type, found.aggregates, sizes[0], found.snapshots, sizes[1]]
 
 
 def _group_row(group: GroupStatus) -> list[object]:

@@ -1,10 +1,12 @@
-"""Finds routers: in a module, a package with its modules, or as module:attribute."""
+"""Finds routers and aggregates: in a module, or in a package and its modules."""
 
 import pkgutil
 import sys
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
+from busredis.aggregate import EventSourcedAggregate
 from busredis.errors import SettingsError
 from busredis.router import Router
 
@@ -15,11 +17,9 @@ def find_routers(target: str) -> list[Router]:
     Raises SettingsError; what the user's own
     module raises while it is imported stays as it is.
     """
-    if "" not in sys.path:
-        sys.path.insert(0, "")
     name, _, attribute = target.partition(":")
-    module = _import(name)
     if attribute:
+        module = _modules(name)[0]
         found = getattr(module, attribute, None)
         if not isinstance(found, Router):
             routers = [key for key, value in vars(module).items() if isinstance(value, Router)]
@@ -27,16 +27,39 @@ def find_routers(target: str) -> list[Router]:
                 f"{target}: {attribute!r} is no Router; {name} has {', '.join(routers) or 'none'}"
             )
         return [found]
-    within = pkgutil.iter_modules(getattr(module, "__path__", []))
-    modules = [module, *(_import(f"{name}.{info.name}") for info in within)]
     found_routers = {
-        id(value): value for found in modules for value in vars(found).values() if isinstance(value, Router)
+        id(value): value
+        for module in _modules(name)
+        for value in vars(module).values()
+        if isinstance(value, Router)
     }
     if not found_routers:
         raise SettingsError(
             f"{target}: no Router in it; write 'router = Router()' there, or name it: {target}:name"
         )
     return list(found_routers.values())
+
+
+def find_aggregates(target: str) -> list[type[EventSourcedAggregate[Any]]]:
+    """The aggregate classes in a module, or in a package and its modules. Raises SettingsError if there is none."""
+    found = {
+        value.aggregate_type: value
+        for module in _modules(target)
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, EventSourcedAggregate) and value.aggregate_type
+    }
+    if not found:
+        raise SettingsError(f"{target}: no aggregate in it; subclass busredis.EventSourcedAggregate there")
+    return list(found.values())
+
+
+def _modules(name: str) -> list[ModuleType]:
+    """The module, and those within it if it is a package."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    module = _import(name)
+    within = pkgutil.iter_modules(getattr(module, "__path__", []))
+    return [module, *(_import(f"{name}.{info.name}") for info in within)]
 
 
 def _import(name: str) -> ModuleType:

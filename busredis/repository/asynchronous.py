@@ -41,6 +41,12 @@ class AsyncRepository:
         """Whether it has any event."""
         return await self.store.version((cls.aggregate_type, aggregate_id)) > 0
 
+    async def rebuild(self, cls: type[Aggregate], aggregate_id: str) -> Aggregate:
+        """Replays every event, whatever the snapshot says, and replaces it. Raises AggregateNotFound."""
+        aggregate = await self.store.run(steps.load(cls, aggregate_id, from_snapshot=False))
+        await self.snapshot(aggregate, replace=True)
+        return aggregate
+
     async def snapshot(self, aggregate: EventSourcedAggregate[Any], *, replace: bool = False) -> bool:
         """Writes a snapshot now; whether one of this version or a newer one is there."""
         return await self.store.run(steps.snapshot(aggregate, replace=replace))

@@ -50,6 +50,12 @@ class Repository:
         """Whether it has any event."""
         return self.store.version((cls.aggregate_type, aggregate_id)) > 0
 
+    def rebuild(self, cls: type[Aggregate], aggregate_id: str) -> Aggregate:
+        """Replays every event, whatever the snapshot says, and replaces it. Raises AggregateNotFound."""
+        aggregate = self.store.run(steps.load(cls, aggregate_id, from_snapshot=False))
+        self.snapshot(aggregate, replace=True)
+        return aggregate
+
     def snapshot(self, aggregate: EventSourcedAggregate[Any], *, replace: bool = False) -> bool:
         """Writes a snapshot now; whether one of this version or a newer one is there."""
         return self.store.run(steps.snapshot(aggregate, replace=replace))

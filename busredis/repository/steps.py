@@ -18,7 +18,12 @@ Aggregate = TypeVar("Aggregate", bound=EventSourcedAggregate[Any])
 
 
 def load(
-    cls: type[Aggregate], aggregate_id: str, at_version: int | None = None, at: datetime | None = None
+    cls: type[Aggregate],
+    aggregate_id: str,
+    at_version: int | None = None,
+    at: datetime | None = None,
+    *,
+    from_snapshot: bool = True,
 ) -> Steps[Aggregate]:
     """An aggregate as it is, or was. Raises AggregateNotFound."""
     if at_version is not None and at_version < 1:
@@ -26,7 +31,7 @@ def load(
     if at is not None and at.tzinfo is None:
         raise StoreError("at: the time has no zone; use datetime.now(UTC)")
     aggregate = cls(aggregate_id)
-    page: Page = yield Load(aggregate.key, upto=at_version, at=at, schema=cls.schema)
+    page: Page = yield Load(aggregate.key, upto=at_version, at=at, schema=cls.schema if from_snapshot else "")
     useless: str = page.found if page.found in ("schema", "ahead", "foreign") else ""
     if page.state is not None and not _restore(aggregate, page):
         useless = "unparsable"
