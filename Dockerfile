@@ -7,6 +7,7 @@ COPY busredis ./busredis
 RUN pip install --no-cache-dir '.[fast]'
 
 COPY handlers ./handlers
+COPY snapshots ./snapshots
 RUN useradd --no-create-home busredis
 USER busredis
 

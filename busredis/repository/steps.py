@@ -98,6 +98,8 @@ def save(aggregates: Sequence[EventSourcedAggregate[Any]]) -> Steps[None]:
 
 def snapshot(aggregate: EventSourcedAggregate[Any], *, replace: bool = False) -> Steps[bool]:
     """Writes a snapshot of a saved aggregate; whether it is there now. Never raises: a snapshot only saves time."""
+    if aggregate.version and aggregate.version == aggregate._snapshot_version and not replace:  # noqa: SLF001
+        return True
     if not aggregate._position or aggregate.get_uncommitted_events():  # noqa: SLF001
         return False
     taken = take(aggregate)

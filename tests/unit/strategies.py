@@ -53,11 +53,11 @@ METADATA = {
 }
 
 
-def _event(cls):
+def events_of(cls):
     defaults = cls()
     metadata = {cls.attribute_of(name): strategy for name, strategy in METADATA.items()}
     payload = {name: BY_FIELD.get(name, texts) for name in defaults.payload}
     return st.fixed_dictionaries({}, optional=metadata | payload).map(lambda fields: cls(**fields))
 
 
-events = st.sampled_from(CLASSES).flatmap(_event)
+events = st.sampled_from(CLASSES).flatmap(events_of)
