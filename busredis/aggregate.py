@@ -44,12 +44,10 @@ class SnapshotPolicy:
         """Whether an aggregate with so many events since its snapshot, taken then, should get one."""
         if self.every is not None and tail >= self.every:
             return True
-        return (
-            self.older_than is not None
-            and tail > 0
-            and taken_at is not None
-            and now - taken_at >= self.older_than
-        )
+        if self.older_than is None or tail == 0:
+            return False
+        # Without a number of events, nothing else would make the first one.
+        return self.every is None if taken_at is None else now - taken_at >= self.older_than
 
 
 def applies(*events: type[DomainEvent]) -> Callable[[Method], Method]:

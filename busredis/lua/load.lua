@@ -10,7 +10,7 @@
 -- ARGV[8]  1: backward, from the newest to the oldest
 --
 -- Returns  { version of the history, version up to which was asked, version from which was read, snapshot, events }:
---          snapshot is what became of it (missing, later, schema, ahead, foreign) or { version, state, taken_at };
+--          snapshot is what became of it (missing, later, schema, ahead, foreign) or { version, state, taken_at, position };
 --          events has for each three: type, entry id, JSON
 -- Errors   DAMAGED <version> <what is wrong>
 
@@ -51,7 +51,7 @@ local function usable_snapshot()
   -- A restored backup may have another history under the same versions.
   if not last or last[2][4] ~= found[3] then return 'foreign' end
   if at > upto then return 'later' end
-  return { at, found[4] or '', found[5] or '' }
+  return { at, found[4] or '', found[5] or '', found[3] }
 end
 
 local after, snapshot = tonumber(ARGV[2]), 'missing'

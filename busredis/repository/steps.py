@@ -59,7 +59,10 @@ def _restore(aggregate: EventSourcedAggregate[Any], page: Page) -> bool:
         taken_at = datetime.fromisoformat(page.taken_at)
     except (ValidationError, ValueError):
         return False
+    if taken_at.tzinfo is None:
+        return False
     aggregate.state = state
+    aggregate._position = page.position  # noqa: SLF001
     aggregate._version = aggregate._snapshot_version = page.after  # noqa: SLF001 - a repository makes aggregates
     aggregate._snapshot_at = taken_at  # noqa: SLF001
     return True
@@ -98,8 +101,6 @@ def save(aggregates: Sequence[EventSourcedAggregate[Any]]) -> Steps[None]:
 
 def snapshot(aggregate: EventSourcedAggregate[Any], *, replace: bool = False) -> Steps[bool]:
     """Writes a snapshot of a saved aggregate; whether it is there now. Never raises: a snapshot only saves time."""
-    if aggregate.version and aggregate.version == aggregate._snapshot_version and not replace:  # noqa: SLF001
-        return True
     if not aggregate._position or aggregate.get_uncommitted_events():  # noqa: SLF001
         return False
     taken = take(aggregate)

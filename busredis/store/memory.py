@@ -158,7 +158,7 @@ class InMemoryEventStore(BlockingStore):
             if page.found == "used":
                 snapshot = self.snapshots[load.aggregate]
                 page.after, page.state = snapshot.version, snapshot.state
-                page.taken_at = snapshot.taken_at.isoformat()
+                page.taken_at, page.position = snapshot.taken_at.isoformat(), snapshot.position
         if load.backward:
             page.events = self._events(load.aggregate, max(page.after, upto - load.count), upto)[::-1]
         else:

@@ -135,6 +135,7 @@ class Page:
     found: Found = "missing"
     state: bytes | None = None
     taken_at: str = ""
+    position: str = ""
     events: list[StoredEvent] = field(default_factory=list)
 
 

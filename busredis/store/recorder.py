@@ -124,7 +124,8 @@ class Recorder:
         if isinstance(snapshot, bytes):
             page.found = snapshot.decode()  # type: ignore[assignment]  # one of the words of load.lua
         else:
-            page.found, page.state, page.taken_at = "used", snapshot[1], snapshot[2].decode()
+            page.found, page.state = "used", snapshot[1]
+            page.taken_at, page.position = snapshot[2].decode("utf-8", "replace"), snapshot[3].decode()
         first, step = (page.upto, -1) if load.backward else (page.after + 1, 1)
         page.events = self._events(aggregate, rows, first, step)
         return page

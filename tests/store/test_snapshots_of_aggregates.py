@@ -87,6 +87,7 @@ SPOILED = {
     "no state": ({"state": None}, "unparsable"),
     "JSON of something else": ({"state": '{"total": "many"}'}, "unparsable"),
     "no time": ({"taken_at": "soon"}, "unparsable"),
+    "time without a zone": ({"taken_at": "2026-01-01T00:00:00"}, "unparsable"),
     "ahead of the log": ({"version": "32"}, "ahead"),
     "far ahead of the log": ({"version": "9" * 400}, "ahead"),
     "no version": ({"version": None}, "ahead"),
@@ -235,6 +236,8 @@ def test_a_policy_by_time_looks_at_the_age_of_the_snapshot_that_is_behind():
     assert not policy.is_due(0, now - hour, now)
     assert not policy.is_due(1, now - hour / 2, now)
     assert not SnapshotPolicy(every=None).is_due(1_000_000, now - hour, now)
+    assert SnapshotPolicy(every=None, older_than=hour).is_due(1, None, now)
+    assert not policy.is_due(99, None, now)
     with pytest.raises(RegistrationError):
         SnapshotPolicy(every=0)
 
