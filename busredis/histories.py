@@ -69,18 +69,17 @@ def describe_snapshots(keys: Keys, aggregates: Sequence[AggregateId]) -> Flow[li
         key = keys.snapshot(*aggregate)
         commands.append(("HMGET", key, "version", "schema", "taken_at"))
         commands.append(("MEMORY", "USAGE", key))
-        commands.append(("XREVRANGE", keys.aggregate(*aggregate), "+", "-", "COUNT", 1))
+        commands.append(("LLEN", keys.aggregate(*aggregate)))
     replies = yield from many(commands)
     found = []
     for index, aggregate in enumerate(aggregates):
-        said, size, newest = (_or_none(reply) for reply in replies[3 * index : 3 * index + 3])
+        said, size, history = (_or_none(reply) for reply in replies[3 * index : 3 * index + 3])
         if size is None:
             continue
         version, schema, taken_at = (
             (value or b"").decode("utf-8", "replace") for value in said or [b"", b"", b""]
         )
-        history = int(newest[0][0].split(b"-")[0]) if newest else 0
-        found.append(SnapshotInfo(*aggregate, version, history, schema, taken_at, size))
+        found.append(SnapshotInfo(*aggregate, version, history or 0, schema, taken_at, size))
     return found
 
 
@@ -107,7 +106,7 @@ def weigh(keys: Keys) -> Flow[list[AggregateStatus]]:
             else:
                 row.aggregates = len(aggregates)
                 row.bytes_per_reference = yield from _bytes_each(
-                    [keys.aggregate(*one) for one in some], "XLEN"
+                    [keys.aggregate(*one) for one in some], "LLEN"
                 )
     return [rows[name] for name in sorted(rows)]
 

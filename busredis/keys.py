@@ -59,7 +59,7 @@ class Keys:
         return f"{self.tag}:once:{token}"
 
     def aggregate(self, aggregate_type: str, aggregate_id: str) -> str:
-        """stream: the history of this aggregate, one reference an event; the id of a reference is `<version>-0`."""
+        """list: the history of this aggregate; the nth is the reference to version n, `<event type> <entry id>`."""
         return f"{self.tag}:aggregate:{aggregate_type}:{aggregate_id}"
 
     def snapshot(self, aggregate_type: str, aggregate_id: str) -> str:

@@ -18,7 +18,7 @@
 -- Returns  the ids, joined by spaces; only the first id if each follows the one before it by one in its seq.
 --          With guards: "|" and the versions of the aggregates (0 for tracking), joined by spaces
 -- Errors   STALE (a later append of this publisher was answered), CONFLICT <nth guard> <its version>,
---          DAMAGED <nth guard>, TRACKED <how far the source has come>, REUSED <event number>, EXHAUSTED <stream>, and what XADD answers; in each case
+--          TRACKED <how far the source has come>, REUSED <event number>, EXHAUSTED <stream>, and what XADD answers; in each case
 --          nothing is written
 
 local answered = redis.call('GET', KEYS[2])
@@ -56,22 +56,15 @@ end
 for i = 7, first_event - 1, 2 do
   local n, key, version = #aggregates + 1, KEYS[tonumber(ARGV[i])], 0
   local position, source = string.match(ARGV[i + 1], '^>(%S+) (.*)$')
-  local found, problem
   if source then
-    problem = track(key, position, source) or 'no such key'
+    local problem = track(key, position, source)
+    if problem then return redis.error_reply(problem) end
   else
-    found, problem = info(key)
-  end
-  if found then
-    version = tonumber(string.match(found['last-generated-id'], '^%d+'))
-    local last = found['last-entry']
-    -- After the newest reference was deleted the history would go on with a gap that nobody notices.
-    if not last or last[1] ~= found['last-generated-id'] then return redis.error_reply('DAMAGED ' .. n) end
-  elseif not string.find(problem, 'no such key', 1, true) then
-    return redis.error_reply(problem)
-  end
-  if not source and ARGV[i + 1] ~= '-1' and tonumber(ARGV[i + 1]) ~= version then
-    return redis.error_reply('CONFLICT ' .. n .. ' ' .. string.format('%.0f', version))
+    -- The nth reference is that to version n. A key of another type ends the script here.
+    version = redis.call('LLEN', key)
+    if ARGV[i + 1] ~= '-1' and tonumber(ARGV[i + 1]) ~= version then
+      return redis.error_reply('CONFLICT ' .. n .. ' ' .. version)
+    end
   end
   aggregates[n] = { key = key, version = version, spliced = ARGV[i + 1] == '-1',
     source = source, position = position }
@@ -138,12 +131,12 @@ end
 local function add_to(stream, aggregate, json)
   local version = aggregate.version + 1
   if aggregate.spliced then
-    json = '{"aggregate_version":' .. string.format('%.0f', version) .. ',' .. string.sub(json, 2)
+    json = '{"aggregate_version":' .. version .. ',' .. string.sub(json, 2)
   end
   local id, problem = add(stream, json)
   if not id then return nil, problem end
   aggregate.version = version
-  references[#references + 1] = { aggregate.key, version, string.sub(stream, #ARGV[5] + 1), id }
+  references[#references + 1] = { aggregate.key, string.sub(stream, #ARGV[5] + 1) .. ' ' .. id }
   return id
 end
 
@@ -174,9 +167,7 @@ for i = first_event, #ARGV, 2 do
 end
 
 -- The events are there, and what a reference could be refused for was looked at before the first of them.
-for _, r in ipairs(references) do
-  redis.call('XADD', r[1], string.format('%.0f-0', r[2]), 'type', r[3], 'id', r[4])
-end
+for _, r in ipairs(references) do redis.call('RPUSH', r[1], r[2]) end
 if #written > 0 then redis.call('SET', KEYS[1], written[#written][2]) end
 for once, value in pairs(remember) do redis.call('SET', once, value, 'PX', ARGV[3]) end
 local reply = in_a_row and ids[1] or table.concat(ids, ' ')
@@ -184,7 +175,7 @@ if #aggregates > 0 then
   local versions = {}
   for i, aggregate in ipairs(aggregates) do
     if aggregate.source then redis.call('HSET', aggregate.key, aggregate.source, aggregate.position) end
-    versions[i] = string.format('%.0f', aggregate.version)
+    versions[i] = aggregate.version
   end
   reply = reply .. '|' .. table.concat(versions, ' ')
 end

@@ -12,20 +12,15 @@
 -- Returns  { version of the history, version up to which was asked, version from which was read, snapshot, events }:
 --          snapshot is what became of it (missing, later, schema, ahead, foreign) or { version, state, taken_at, position };
 --          events has for each three: type, entry id, JSON
--- Errors   DAMAGED <version> <what is wrong>
+-- Errors   DAMAGED <what is wrong>
 
-local function reference(version)
-  local id = string.format('%.0f-0', version)
-  return redis.call('XRANGE', KEYS[1], id, id)[1]
+-- The nth reference, "<event type> <entry id>", is that to version n.
+local function position(version)
+  local found = redis.call('LINDEX', KEYS[1], version - 1)
+  return found and string.match(found, ' (%S+)$')
 end
 
-local function ms_of(version)
-  local found = reference(version)
-  return found and tonumber(string.match(found[2][4], '^%d+'))
-end
-
-local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-local version = newest and tonumber(string.match(newest[1], '^%d+')) or 0
+local version = redis.call('LLEN', KEYS[1])
 local upto = math.min(tonumber(ARGV[3]) or version, version)
 
 if ARGV[4] ~= '' then
@@ -33,8 +28,7 @@ if ARGV[4] ~= '' then
   local low, high, limit = 0, upto, tonumber(ARGV[4])
   while low < high do
     local middle = math.ceil((low + high) / 2)
-    local ms = ms_of(middle)
-    if not ms then return redis.error_reply(string.format('DAMAGED %.0f no reference', middle)) end
+    local ms = tonumber(string.match(position(middle), '^%d+'))
     if ms <= limit then low = middle else high = middle - 1 end
   end
   upto = low
@@ -47,9 +41,8 @@ local function usable_snapshot()
   if found[2] ~= ARGV[7] then return 'schema' end
   local at = tonumber(string.match(found[1] or '', '^%d+$'))
   if not at or at > version then return 'ahead' end
-  local last = reference(at)
   -- A restored backup may have another history under the same versions.
-  if not last or last[2][4] ~= found[3] then return 'foreign' end
+  if at < 1 or position(at) ~= found[3] then return 'foreign' end
   if at > upto then return 'later' end
   return { at, found[4] or '', found[5] or '', found[3] }
 end
@@ -60,63 +53,56 @@ if ARGV[7] ~= '' then
   if type(snapshot) == 'table' then after = snapshot[1] end
 end
 
-local backward = ARGV[8] == '1'
+local backward, count = ARGV[8] == '1', tonumber(ARGV[5])
 local references = {}
-if upto > after then
-  local from, to = string.format('%.0f-0', after + 1), string.format('%.0f-0', upto)
-  if backward then
-    references = redis.call('XREVRANGE', KEYS[1], to, from, 'COUNT', ARGV[5])
-  else
-    references = redis.call('XRANGE', KEYS[1], from, to, 'COUNT', ARGV[5])
-  end
-  local wanted = math.min(tonumber(ARGV[5]), upto - after)
-  local first = references[1] and tonumber(string.match(references[1][1], '^%d+'))
-  local last = references[1] and tonumber(string.match(references[#references][1], '^%d+'))
-  if #references < wanted or first ~= (backward and upto or after + 1) or math.abs(last - first) + 1 ~= wanted then
-    return redis.error_reply(string.format('DAMAGED %.0f not every version has a reference', first or after + 1))
+if upto > after and count > 0 then
+  local first, last = after, math.min(upto, after + count) - 1
+  if backward then first, last = math.max(after, upto - count), upto - 1 end
+  for n, reference in ipairs(redis.call('LRANGE', KEYS[1], first, last)) do
+    local kind, id = string.match(reference, '^(%S+) (%S+)$')
+    local place = backward and last - first + 2 - n or n
+    references[place] = { kind = kind, id = id, version = first + n }
   end
 end
 
 local events, bytes, limit = {}, 0, tonumber(ARGV[6])
 
 local function add(reference, fields)
-  local n = #events
-  local json = fields[2]
-  events[n + 1], events[n + 2], events[n + 3] = reference[2][2], reference[2][4], json
+  local n, json = #events, fields[2]
+  events[n + 1], events[n + 2], events[n + 3] = reference.kind, reference.id, json
   bytes = bytes + #json
   return bytes < limit
 end
 
-local function gone(reference)
-  return redis.error_reply('DAMAGED ' .. string.match(reference[1], '^%d+') .. ' its event ' .. reference[2][4]
-    .. ' is not in the stream of ' .. reference[2][2])
-end
-
 local function single(reference)
-  return redis.call('XRANGE', ARGV[1] .. reference[2][2], reference[2][4], reference[2][4])[1]
+  return redis.call('XRANGE', ARGV[1] .. reference.kind, reference.id, reference.id)[1]
 end
 
 -- Neighbours in the history are often neighbours in the stream of their type: read them together while that pays.
 local together, i = not backward, 1
 while i <= #references do
-  local last, kind, near = i, references[i][2][2], {}
-  while together and last - i < 63 and references[last + 1] and references[last + 1][2][2] == kind do
+  local last, kind, near = i, references[i].kind, {}
+  while together and last - i < 63 and references[last + 1] and references[last + 1].kind == kind do
     last = last + 1
   end
   if last > i then
-    local stream, first_id, last_id = ARGV[1] .. kind, references[i][2][4], references[last][2][4]
-    local entries = redis.call('XRANGE', stream, first_id, last_id, 'COUNT', last - i + 9)
+    local from, to = references[i].id, references[last].id
+    local entries = redis.call('XRANGE', ARGV[1] .. kind, from, to, 'COUNT', last - i + 9)
     for _, entry in ipairs(entries) do near[entry[1]] = entry[2] end
-    together = entries[#entries] and entries[#entries][1] == last_id
+    together = entries[#entries] and entries[#entries][1] == to
   end
   for n = i, last do
-    local fields = near[references[n][2][4]]
+    local reference = references[n]
+    local fields = near[reference.id]
     if not fields then
-      local entry = single(references[n])
-      if not entry then return gone(references[n]) end
+      local entry = single(reference)
+      if not entry then
+        return redis.error_reply(string.format('DAMAGED version %d: its event %s is not in the stream of %s',
+          reference.version, reference.id, reference.kind))
+      end
       fields = entry[2]
     end
-    if not add(references[n], fields) then return { version, upto, after, snapshot, events } end
+    if not add(reference, fields) then return { version, upto, after, snapshot, events } end
   end
   i = last + 1
 end

@@ -8,9 +8,8 @@
 -- Returns  written, newer (another one stays), or foreign (the history has another event at that version)
 
 local function position(version)
-  local id = string.format('%.0f-0', version)
-  local found = redis.call('XRANGE', KEYS[1], id, id)[1]
-  return found and found[2][4]
+  local found = redis.call('LINDEX', KEYS[1], version - 1)
+  return found and string.match(found, ' (%S+)$')
 end
 
 if position(tonumber(ARGV[1])) ~= ARGV[5] then return 'foreign' end
@@ -18,7 +17,7 @@ if position(tonumber(ARGV[1])) ~= ARGV[5] then return 'foreign' end
 if redis.call('TYPE', KEYS[2]).ok == 'hash' then
   local found = redis.call('HMGET', KEYS[2], 'version', 'schema', 'position')
   local version = tonumber(string.match(found[1] or '', '^%d+$'))
-  if version and version > 2 ^ 53 then version = nil end -- no version of any history, and no id of an entry
+  if version and (version < 1 or version > 2 ^ 53) then version = nil end -- no version of any history
   if version and found[3] and position(version) == found[3] then
     local wanted = tonumber(ARGV[1])
     local replace = found[2] ~= ARGV[3] or ARGV[6] == '1'

@@ -9,7 +9,6 @@ from busredis.errors import (
     CodecError,
     CommandRefused,
     EncodeError,
-    HistoryDamaged,
     RegistrationError,
     ServerError,
     StoreError,
@@ -58,7 +57,7 @@ class Commits:
             )
 
     def flow(self, load: Loader) -> Flow[list[Appended]]:
-        """One try. Raises VersionConflict, HistoryDamaged."""
+        """One try. Raises VersionConflict, AlreadyTracked."""
         if not self._batch and self._tracking is None:
             return [Appended(max(commit.expected_version, 0), []) for commit in self._commits]
         try:
@@ -77,9 +76,6 @@ class Commits:
         if word == "CONFLICT":
             number, actual = map(int, rest.split())
             return (yield from self._conflict(load, self._commits[number - 1], actual))
-        if word == "DAMAGED":
-            commit = self._commits[int(rest) - 1]
-            raise HistoryDamaged(commit.aggregate, "its newest reference was deleted") from None
         if word == "TRACKED" and self._tracking is not None:
             raise AlreadyTracked(self._tracking.source, self._tracking.position, rest) from None
         raise error

@@ -118,7 +118,7 @@ class Recorder:
             word, _, detail = str(error).partition(" ")
             if word != "DAMAGED":
                 raise
-            raise HistoryDamaged(aggregate, f"version {detail}") from None
+            raise HistoryDamaged(aggregate, detail) from None
         version, upto_version, after, snapshot, rows = reply
         page = Page(version, upto_version, after)
         if isinstance(snapshot, bytes):
@@ -133,19 +133,26 @@ class Recorder:
     def _events(
         self, aggregate: AggregateId, rows: list[bytes], version: int, step: int
     ) -> list[StoredEvent]:
-        classes: dict[bytes, type[DomainEvent]] = {}
+        kinds: dict[bytes, tuple[type[DomainEvent], str]] = {}
         events, decode = [], self.codec.decode_json
         for index in range(0, len(rows), 3):
             kind = rows[index]
-            cls = classes.get(kind)
-            if cls is None:
-                cls = classes[kind] = registry.get(kind.decode())
+            if kind not in kinds:
+                cls = registry.get(kind.decode())
+                kinds[kind] = cls, cls.attribute_of("aggregate_version")
+            cls, attribute = kinds[kind]
             position = rows[index + 1].decode()
             try:
                 event = decode(cls, position, rows[index + 2])
             except DecodeError as error:
                 where = f"{aggregate.type} {aggregate.id!r} version {version}, {kind.decode()} {position}"
                 raise DecodeError(error.reason, f"{where}: {error.detail}") from error
+            said = event.__dict__[attribute]
+            if said != version and said is not None:
+                detail = (
+                    f"version {version} refers to {kind.decode()} {position}, which is its version {said}"
+                )
+                raise HistoryDamaged(aggregate, detail)
             events.append(StoredEvent(event, position, version))
             version += step
         return events

@@ -8,6 +8,7 @@ import pytest
 from busredis import (
     AggregateNotFound,
     AsyncRepository,
+    EventStore,
     InMemoryEventStore,
     PublishRefused,
     Repository,
@@ -295,8 +296,6 @@ async def edit_once(repository):
 
 
 def test_a_history_with_a_hole_is_an_error_and_never_a_shorter_history(server, namespace, inspect, keys):
-    from busredis import EventStore
-
     with EventStore(server.url, namespace=namespace) as store:
         repository = Repository(store)
         counter = made(repository, steps=9)
@@ -304,16 +303,14 @@ def test_a_history_with_a_hole_is_an_error_and_never_a_shorter_history(server, n
         history = keys.aggregate(*counter.key)
 
         inspect.xdel(keys.stream("Stepped"), positions[5])
-        with pytest.raises(HistoryDamaged, match=r"version 6 its event .* is not in the stream of Stepped"):
+        with pytest.raises(HistoryDamaged, match=r"version 6: its event .* is not in the stream of Stepped"):
             repository.load(Counter, "c")
         assert repository.load(Counter, "c", at_version=5).state.total == 10
 
-        inspect.xdel(history, "4-0")
-        with pytest.raises(HistoryDamaged, match="not every version has a reference"):
-            repository.load(Counter, "c", at_version=5)
+        reference = inspect.lindex(history, 3)
+        inspect.lrem(history, 1, reference)
+        with pytest.raises(HistoryDamaged, match=r"version 4 refers to Stepped .*, which is its version 5"):
+            repository.load(Counter, "c", at_version=4)
+        with pytest.raises(HistoryDamaged, match=r"version 4 refers to"):
+            list(store.read(counter.key, upto=4, backward=True))
         assert repository.load(Counter, "c", at_version=3).version == 3
-
-        inspect.xdel(history, "10-0")
-        counter.count(1)
-        with pytest.raises(HistoryDamaged, match="newest reference was deleted"):
-            repository.save(counter)

@@ -286,7 +286,7 @@ def test_events_of_older_versions_are_upcast_on_load_and_stay_as_they_are(redis_
     repository.save(purse)
     old = b'{"event_version":1,"payload":{"euros":3}}'
     inspect.xadd(keys.stream("Upped"), {"event": old}, id="9999999999999-0")
-    inspect.xadd(keys.aggregate("Purse", "p"), {"type": "Upped", "id": "9999999999999-0"}, id="2-0")
+    inspect.rpush(keys.aggregate("Purse", "p"), "Upped 9999999999999-0")
 
     assert repository.load(Purse, "p").state.total == 305
     assert inspect.xrange(keys.stream("Upped"), "9999999999999-0")[0][1][b"event"] == old
