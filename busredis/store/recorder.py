@@ -127,14 +127,13 @@ class Recorder:
     ) -> list[StoredEvent]:
         classes: dict[bytes, type[DomainEvent]] = {}
         events, decode = [], self.codec.decode_json
-        for index in range(0, len(rows), 3):
-            kind = rows[index]
+        for kind, entry_id, raw_event in zip(rows[0::3], rows[1::3], rows[2::3], strict=True):
             cls = classes.get(kind)
             if cls is None:
                 cls = classes[kind] = registry.get(kind.decode())
-            position = rows[index + 1].decode()
+            position = entry_id.decode()
             try:
-                event = decode(cls, position, rows[index + 2])
+                event = decode(cls, position, raw_event)
             except DecodeError as error:
                 where = f"{aggregate.type} {aggregate.id!r} version {version}, {kind.decode()} {position}"
                 raise DecodeError(error.reason, f"{where}: {error.detail}") from error
