@@ -191,15 +191,21 @@ class EventSourcedAggregate(Generic[State]):
 
     def load_from_history(self, history: Iterable[DomainEvent | StoredEvent]) -> None:
         """Applies facts that are stored already, the one after its version first. Raises StoreError for a gap."""
-        for item in history:
-            event, position, version = item if isinstance(item, StoredEvent) else (item, "", None)
-            if version is None:
-                version = event.metadata["aggregate_version"]
-            if version is not None and version != self._version + 1:
-                raise StoreError(f"{self!r}: the next event is version {self._version + 1}, not {version}")
-            self._apply(event)
-            self._version += 1
-            self._position = position
+        put = super().__setattr__  # ours looks at every name, which takes as long as to apply an event
+        position = self._position
+        try:
+            for item in history:
+                event, found, version = item if isinstance(item, StoredEvent) else (item, "", None)
+                following = self._version + 1
+                if version is None:
+                    version = event.metadata["aggregate_version"]
+                if version is not None and version != following:
+                    raise StoreError(f"{self!r}: the next event is version {following}, not {version}")
+                self._apply(event)
+                put("_version", following)
+                position = found
+        finally:
+            put("_position", position)
 
     def get_uncommitted_events(self) -> list[DomainEvent]:
         """The facts that are not saved yet, oldest first."""

@@ -64,7 +64,10 @@ def freeze(value: Any) -> Any:
     Raises ValueError, naming the place, for what JSON cannot carry and give back: floats that are not finite,
     integers beyond 64 bits, datetimes without a zone, keys that are no strings, nesting deeper than MAX_DEPTH.
     """
-    return _freeze(value, "", 0, _keep)
+    try:
+        return _quick(value, 0)
+    except _UnusualError:
+        return _freeze(value, "", 0, _keep)
 
 
 def freeze_json(value: Any) -> Any:
@@ -72,12 +75,42 @@ def freeze_json(value: Any) -> Any:
 
     Nothing would tell a reader to turn them back, so an event has them in the form in which they return.
     """
-    return _freeze(value, "", 0, _convert)
+    try:
+        return _quick(value, 0)
+    except _UnusualError:
+        return _freeze(value, "", 0, _convert)
 
 
 def freeze_document(document: dict[str, Any]) -> Any:
     """As `freeze_json`, for a whole event: the envelope and the payload are no nesting of a value."""
     return _freeze(document, "", -2, _convert)
+
+
+class _UnusualError(Exception):
+    """A value that the quick way leaves to the other, which converts it or names its place."""
+
+
+def _quick(value: Any, depth: int) -> Any:
+    """What `_freeze` does, for the very types that a JSON parser makes: every event that is read comes this way."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if depth > MAX_DEPTH:
+        raise _UnusualError
+    if kind is dict or kind is FrozenDict:
+        for key in value:
+            if type(key) is not str:
+                raise _UnusualError
+        return FrozenDict(
+            {key: item if type(item) in _PLAIN else _quick(item, depth + 1) for key, item in value.items()}
+        )
+    if kind is list or kind is FrozenList:
+        return FrozenList([item if type(item) in _PLAIN else _quick(item, depth + 1) for item in value])
+    if kind is int and -(2**63) <= value < 2**64:
+        return value
+    if kind is float and math.isfinite(value):
+        return value
+    raise _UnusualError
 
 
 def _freeze(value: Any, path: str, depth: int, foreign: _Foreign) -> Any:

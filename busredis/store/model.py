@@ -143,17 +143,22 @@ def owned(event: DomainEvent, aggregate: AggregateId, version: int | None) -> Do
     """`event` as one of `aggregate` at `version` (None: the store will say). Raises EncodeError if it says otherwise."""
     if not isinstance(event, DomainEvent):
         raise EncodeError(f"{type(event).__name__} is no DomainEvent: subclass busredis.DomainEvent")
-    known = event.metadata
-    wanted: dict[str, Any] = {"aggregate_type": aggregate.type, "aggregate_id": aggregate.id}
-    for name, value in wanted.items():
-        if known[name] not in (None, value):
-            raise EncodeError(f"{event.event_type}: {name} is {known[name]!r}, appended to {value!r}")
-    found = known["aggregate_version"]
+    cls, known = type(event), event.__dict__
+    update: dict[str, Any] = {}
+    for name, value in (("aggregate_type", aggregate.type), ("aggregate_id", aggregate.id)):
+        attribute = cls.attribute_of(name)
+        found = known[attribute]
+        if found is None:
+            update[attribute] = value
+        elif found != value:
+            raise EncodeError(f"{event.event_type}: {name} is {found!r}, appended to {value!r}")
+    attribute = cls.attribute_of("aggregate_version")
+    found = known[attribute]
     if found is not None and version is not None and found != version:
         raise EncodeError(
             f"{event.event_type}: aggregate_version is {found}, but it would be version {version} of "
             f"{aggregate.type} {aggregate.id!r}: versions follow one another without a gap"
         )
-    wanted["aggregate_version"] = version
-    update = {event.attribute_of(name): value for name, value in wanted.items() if known[name] != value}
+    if found != version:
+        update[attribute] = version
     return event.model_copy(update=update) if update else event

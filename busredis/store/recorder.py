@@ -135,15 +135,14 @@ class Recorder:
     ) -> list[StoredEvent]:
         kinds: dict[bytes, tuple[type[DomainEvent], str]] = {}
         events, decode = [], self.codec.decode_json
-        for index in range(0, len(rows), 3):
-            kind = rows[index]
+        for kind, entry_id, raw_event in zip(rows[0::3], rows[1::3], rows[2::3], strict=True):
             if kind not in kinds:
                 cls = registry.get(kind.decode())
                 kinds[kind] = cls, cls.attribute_of("aggregate_version")
             cls, attribute = kinds[kind]
-            position = rows[index + 1].decode()
+            position = entry_id.decode()
             try:
-                event = decode(cls, position, rows[index + 2])
+                event = decode(cls, position, raw_event)
             except DecodeError as error:
                 where = f"{aggregate.type} {aggregate.id!r} version {version}, {kind.decode()} {position}"
                 raise DecodeError(error.reason, f"{where}: {error.detail}") from error

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
+from hypothesis import given
 from pydantic import Field, ValidationError
 
 import busredis.events
@@ -19,6 +20,7 @@ from busredis.catalog import (
 from busredis.context import current_event, inherit
 from busredis.errors import DecodeError, DuplicateEventType, EncodeError, RegistrationError, UnknownEventType
 from busredis.events import DomainEvent, Registry, new_event_id
+from tests.unit.strategies import times
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -98,6 +100,18 @@ def test_times_are_aware_and_in_utc():
     assert UserLoggedInEvent().occurred_at.utcoffset() == timedelta(0)
     with pytest.raises(ValidationError, match="occurred_at"):
         UserLoggedInEvent(occurred_at=datetime(2026, 1, 1))
+
+
+@given(times)
+def test_a_time_is_the_same_in_utc_whether_it_is_given_or_read(time):
+    made = UserLoggedInEvent(occurred_at=time)
+    raw = made.to_json().replace(
+        made.occurred_at.isoformat().encode(), time.isoformat(timespec="microseconds").encode()
+    )
+    for found in (made, UserLoggedInEvent.from_json(raw), UserLoggedInEvent.from_json(made.to_json())):
+        assert found.occurred_at == time
+        assert found.occurred_at.tzinfo is UTC
+        assert found.occurred_at.isoformat() == time.astimezone(UTC).isoformat()
 
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])

@@ -10,7 +10,9 @@ from uuid import UUID
 import orjson
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
+from busredis import json_value
 from busredis.json_value import MAX_DEPTH, FrozenDict, FrozenList, freeze, freeze_document, freeze_json
 from tests.unit.strategies import json_values
 
@@ -150,3 +152,44 @@ def test_the_envelope_of_an_event_is_no_nesting_of_its_fields():
     document = {"payload": {"field": nested(MAX_DEPTH)}}
 
     assert freeze_document(document) == document
+
+
+def outcome(function, *args):
+    """What it returned, the types in it included, or what it said was wrong."""
+    try:
+        found = function(*args)
+    except ValueError as error:
+        return str(error)
+    return found, typed(found)
+
+
+def typed(value):
+    if isinstance(value, dict):
+        return type(value), [(key, type(key), typed(item)) for key, item in value.items()]
+    if isinstance(value, list | tuple):
+        return type(value), [typed(item) for item in value]
+    return type(value)
+
+
+leaves = (
+    st.none() | st.booleans() | st.integers() | st.integers(2**64 - 2, 2**64 + 2) | st.floats() | st.text()
+)
+odd = st.sampled_from(
+    [Colour.RED, Word.ONE, Number.ONE, ID, Decimal(1), datetime(2026, 1, 1), datetime(2026, 1, 1, tzinfo=UTC)]
+) | st.integers(MAX_DEPTH - 2, MAX_DEPTH + 3).map(nested)
+anything = st.recursive(
+    leaves | odd,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | st.sampled_from([Word.ONE, Colour.RED, 1]), inner, max_size=3)
+        | st.lists(inner, max_size=2).map(tuple)
+    ),
+    max_leaves=8,
+)
+
+
+@given(anything)
+def test_the_quick_way_freezes_as_the_careful_one_and_leaves_it_the_errors(value):
+    for function, foreign in ((freeze, json_value._keep), (freeze_json, json_value._convert)):
+        careful = outcome(json_value._freeze, value, "", 0, foreign)
+        assert repr(outcome(function, value)) == repr(careful)

@@ -1,0 +1,64 @@
+"""The environments of peers, and a program in one of them that is asked line by line and answers in JSON."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+
+class NotMeasured(Exception):
+    """The peer cannot be installed or does not work here."""
+
+
+def python_with(package: str) -> Path:
+    """The Python of an environment that has `package`; made once, kept in a folder of the temporary ones."""
+    version = "-".join(map(str, sys.version_info[:2]))
+    folder = Path(tempfile.gettempdir()) / "busredis-bench-peers" / f"{package}-python-{version}"
+    python, stamp = folder / "bin" / "python", folder / "complete"
+    if not stamp.exists():
+        print(f"installing {package} into {folder} ...", flush=True)
+        _run(sys.executable, "-m", "venv", "--clear", str(folder))
+        _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package)
+        stamp.touch()
+    return python
+
+
+def _run(*command: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotMeasured(str(error)) from error
+    if done.returncode:
+        raise NotMeasured((done.stderr.strip() or f"{command} failed").splitlines()[-1])
+
+
+class Peer:
+    """A script beside this file, run by another Python: `ask` sends it a line and returns its answer."""
+
+    def __init__(self, python: Path, script: str, *args: str) -> None:
+        path = Path(__file__).with_name(script)
+        self._process = subprocess.Popen(
+            [str(python), str(path), *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, *words: object) -> Any:
+        assert self._process.stdin
+        assert self._process.stdout
+        try:
+            print(*words, file=self._process.stdin, flush=True)
+        except BrokenPipeError:
+            raise NotMeasured("the peer has ended") from None
+        line = self._process.stdout.readline()
+        if not line:
+            raise NotMeasured(f"the peer ended with {self._process.wait()}")
+        return json.loads(line)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
