@@ -31,8 +31,8 @@ MAX_BYTES = 8 * 1_048_576
 _CALL_EFFECTS = 500
 _CALL_BYTES = 8 * 1_048_576
 
-#: Counters stay below 2^63 by more than a double leaves out there; effects.lua has the same bound.
-_MOST = 9_223_372_036_854_770_000
+#: Counters stay below 2^63; effects.lua has the same bound, and the reason.
+_MOST = 9_200_000_000_000_000_000
 #: Three centuries: beyond, servers begin to refuse an expiry.
 _LONGEST_S = 10_000_000_000
 

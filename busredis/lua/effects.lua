@@ -30,8 +30,8 @@ local KIND = {
   SADD = 'set', SREM = 'set', LPUSH = 'list', RPUSH = 'list', LTRIM = 'list',
   ZADD = 'zset', ZREM = 'zset', ZINCRBY = 'zset', ZREMRANGEBYRANK = 'zset',
 }
--- Below 2^63 by more than what a double leaves out there.
-local MOST = 9223372036854770000
+-- Below 2^63 by more than a thousand sums of doubles leave out.
+local MOST = 9200000000000000000
 
 -- What a value that is counted is at most, or nothing if the server would not count on it.
 local function size_of(value, whole)
@@ -113,8 +113,9 @@ local function settle(stream, id, attempt, effects)
   for number, effect in ipairs(effects) do
     local reply = redis.pcall(unpack(effect))
     if type(reply) == 'table' and reply.err then
-      if not wrote then return nil, reply.err end
-      why = told(effect, number, reply.err)
+      local problem = string.gsub(reply.err, '^@user_script: %d+: %-', '') -- so Redis 6.2 begins some of them
+      if not wrote then return nil, problem end
+      why = told(effect, number, problem)
       if number == 1 then return 'refused ' .. why end
       line = 'torn ' .. why
       break
