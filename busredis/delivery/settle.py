@@ -91,40 +91,49 @@ class Settler:
 
     async def _settle_some(self) -> None:
         batch = [self._ended[index] for index in range(min(len(self._ended), _BATCH))]
+        lost: set[Delivery] = set()
         if any(outcome.effects for _, outcome in batch):
-            batch = await self._with_effects(batch)
+            batch = await self._with_effects(batch, lost)
         done = [d for d, outcome in batch if outcome.verdict is Verdict.ACK and not outcome.effects]
         if done:
-            lost = await self._insist(partial(self._pending.acknowledge, done))
-            if lost:
-                for delivery in done:
-                    delivery.lost = delivery.lost or delivery.id in lost
+            others = await self._insist(partial(self._pending.acknowledge, done))
+            lost.update(delivery for delivery in done if delivery.id in others)
         released = [delivery for delivery, outcome in batch if outcome.verdict is Verdict.RELEASE]
         if released:
             outcome = next(outcome for _, outcome in batch if outcome.verdict is Verdict.RELEASE)
             await self._insist(partial(self._pending.release, released, outcome))
         for delivery, outcome in batch:
             if outcome.verdict is Verdict.RETRY:
-                delivery.lost = not await self._insist(partial(self._pending.wait, delivery, outcome))
+                is_held = await self._insist(partial(self._pending.wait, delivery, outcome))
             elif outcome.verdict is Verdict.DEAD_LETTER:
-                delivery.lost = not await self._give_up(delivery, outcome)
+                is_held = await self._give_up(delivery, outcome)
+            else:
+                continue
+            if not is_held:
+                lost.add(delivery)
         for delivery, outcome in batch:
             self._ended.popleft()
             self.held.pop((delivery.stream, delivery.id), None)
+            if outcome.verdict is not Verdict.RELEASE:
+                # Not as a renewal says that ran meanwhile: it takes what was just settled for lost.
+                delivery.lost = delivery in lost
             self._settled(delivery, outcome)
 
-    async def _with_effects(self, batch: list[tuple[Delivery, Outcome]]) -> list[tuple[Delivery, Outcome]]:
+    async def _with_effects(
+        self, batch: list[tuple[Delivery, Outcome]], lost: set[Delivery]
+    ) -> list[tuple[Delivery, Outcome]]:
         """Applies effects and acknowledges; the batch, in which what the server refuses has failed."""
         failed: dict[Delivery, Outcome] = {}
-        for portion in portions((delivery, outcome) for delivery, outcome in batch if outcome.effects):
+        for portion in portions(ended for ended in batch if ended[1].effects):
             for (delivery, _), line in zip(portion, await self._apply(portion), strict=True):
                 what, _, why = line.partition(" ")
-                if what == "refused":
+                if what == "lost":
+                    lost.add(delivery)
+                elif what == "refused":
                     failed[delivery] = self._judge(EffectRefused(why), delivery)
                 elif what == "torn":
                     extra = {"group": self._pending.group, "entry_id": delivery.entry_id}
                     log.error("effects were applied in part, and will not be again: %s", why, extra=extra)
-                delivery.lost = what == "lost"
         return [(delivery, failed.get(delivery, outcome)) for delivery, outcome in batch]
 
     async def _apply(self, portion: list[tuple[Delivery, Outcome]]) -> list[str]:

@@ -348,6 +348,30 @@ def test_what_the_server_would_refuse_is_foreseen_and_nothing_is_written(hand, i
     assert inspect.xpending(hand.stream, "g")["pending"] == 1
 
 
+ACCEPTED = {
+    "text is set to a number": [("SET", "string", 5), ("INCRBY", "string", 2)],
+    "a key of another type is deleted": [("DEL", "string"), ("SADD", "string", "x")],
+    "a field of text is deleted": [("HDEL", "hash", "text"), ("HINCRBY", "hash", "text", 1)],
+    "a field of text is set to a number": [
+        ("HSET", "hash", "text", -7),
+        ("HINCRBYFLOAT", "hash", "text", 0.5),
+    ],
+    "integers, then fractions": [("HINCRBY", "hash", "new", 3), ("HINCRBYFLOAT", "hash", "new", 0.25)],
+    "whole fractions of before": [("HINCRBY", "hash", "whole", 1)],
+    "an exponent of before": [("HINCRBYFLOAT", "hash", "exponent", 1)],
+    "a large counter": [("INCRBY", "new", 2**62), ("INCRBY", "new", 2**62 - 10**18), ("EXPIRE", "new", 60)],
+    "a list that is kept short": [("LPUSH", "new", "a", "b", "c"), ("LTRIM", "new", 0, 1)],
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_effects_are_judged_after_those_before_them(hand, inspect, keys, name):
+    inspect.set(keys.view("string"), "text")
+    inspect.hset(keys.view("hash"), mapping={"text": "text", "whole": "3", "exponent": "1e3"})
+
+    assert hand.apply((hand.deliver(), hand.effects(*ACCEPTED[name]))) == ["applied"]
+
+
 VALUES = ["", "0", "-0", "1", "007", "+1", " 1", "1.5", "1.", ".5", "1e3", "1e-99", "0x10", "nan", "-inf"]
 VALUES += ["9223372036854775807", "-9223372036854775808", "9199999999999999999", "1" * 70, "text", "\0"]
 NAMES = st.sampled_from(["a", "b"])
