@@ -12,6 +12,7 @@
     ├── PublishError
     │   ├── PublishRefused                 nothing was written
     │   └── PublishIndeterminate           no answer in time: written or not, unknown
+    ├── EffectRefused                      what a handler asked of ctx.effects cannot be, and none of it is done
     ├── StoreError
     │   ├── VersionConflict                another append was faster; nothing was written
     │   ├── AggregateNotFound
@@ -112,6 +113,10 @@ class PublishIndeterminate(PublishError):
 
     Publishing the same event again may store it twice, unless it is given the same `key`.
     """
+
+
+class EffectRefused(BusError):
+    """An effect that cannot be applied: not allowed, or foreseen to fail. No effect of the attempt is applied."""
 
 
 class StoreError(BusError):

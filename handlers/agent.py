@@ -35,20 +35,21 @@ async def agent_workload(event: TaskAssignedEvent | TaskCompletedEvent, ctx: Con
     if isinstance(event, TaskAssignedEvent):
         await ctx.script(_ASSIGN, [to_do, done], [event.task_id, millis(event)])
     else:
-        await ctx.execute_many([("ZADD", done, millis(event), event.task_id), ("ZREM", to_do, event.task_id)])
+        ctx.effects.add("ZADD", done, millis(event), event.task_id)
+        ctx.effects.add("ZREM", to_do, event.task_id)
 
 
 @router.on(TaskCompletedEvent, name="task-durations")
 async def task_durations(event: TaskCompletedEvent, ctx: Context) -> None:
     """view:task-durations:<agent>, a sorted set of tasks by execution time in ms."""
     key = ctx.view(f"task-durations:{event.agent_id}")
-    await ctx.execute("ZADD", key, event.execution_time_ms, event.task_id)
+    ctx.effects.add("ZADD", key, event.execution_time_ms, event.task_id)
 
 
 @router.on(WorkflowStartedEvent, name="workflows")
 async def workflows(event: WorkflowStartedEvent, ctx: Context) -> None:
     """view:workflows, a sorted set of workflow ids by their start."""
-    await ctx.execute("ZADD", ctx.view("workflows"), millis(event), event.workflow_id)
+    ctx.effects.add("ZADD", ctx.view("workflows"), millis(event), event.workflow_id)
 
 
 @router.on(CouncilDecisionMadeEvent, name="council-decisions")

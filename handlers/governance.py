@@ -1,5 +1,6 @@
 """Governance: the audit trail, denials and their alerts, overrides, the black vault."""
 
+import math
 from datetime import timedelta
 
 from busredis import Context, Router
@@ -19,12 +20,8 @@ async def audit_trail(
 ) -> None:
     """view:audit-trail, a sorted set of event ids by time; view:audit-trail:entries, a hash with each event whole."""
     event_id = str(event.event_id)
-    await ctx.execute_many(
-        [
-            ("ZADD", ctx.view("audit-trail"), millis(event), event_id),
-            ("HSET", ctx.view("audit-trail:entries"), event_id, event.to_json()),
-        ]
-    )
+    ctx.effects.add("ZADD", ctx.view("audit-trail"), millis(event), event_id)
+    ctx.effects.add("HSET", ctx.view("audit-trail:entries"), event_id, event.to_json())
 
 
 @router.on(ActionEvaluatedEvent, name="denials")
@@ -82,11 +79,7 @@ def subject_of(event: ActionEvaluatedEvent) -> str:
 async def override_alerts(event: OverrideActivatedEvent, ctx: Context) -> None:
     """view:alerts for administrators; view:overrides, a sorted set of active overrides by their end (unix ms)."""
     override = event.aggregate_id or str(event.event_id)
-    ends = int(event.expires_at.timestamp() * 1000) if event.expires_at else "+inf"
+    ends = int(event.expires_at.timestamp() * 1000) if event.expires_at else math.inf
     alert = f"override {event.override_type} by {event.activated_by}: {event.justification}"
-    await ctx.execute_many(
-        [
-            ("HSET", ctx.view("alerts"), f"override:{override}", alert),
-            ("ZADD", ctx.view("overrides"), ends, override),
-        ]
-    )
+    ctx.effects.add("HSET", ctx.view("alerts"), f"override:{override}", alert)
+    ctx.effects.add("ZADD", ctx.view("overrides"), ends, override)

@@ -78,12 +78,8 @@ async def authorization_cache(event: PermissionGrantedEvent | PasswordChangedEve
     The version is the number of facts that changed it (ZCARD), so that a second delivery does not raise it.
     """
     changes = ctx.view(f"authorization-changes:{event.username}")
-    await ctx.execute_many(
-        [
-            ("ZADD", changes, millis(event), str(event.event_id)),
-            ("DEL", ctx.view(f"authorization:{event.username}")),
-        ]
-    )
+    ctx.effects.add("ZADD", changes, millis(event), str(event.event_id))
+    ctx.effects.add("DEL", ctx.view(f"authorization:{event.username}"))
 
 
 @router.on(PermissionGrantedEvent, name="permissions")
@@ -91,12 +87,8 @@ async def permissions(event: PermissionGrantedEvent, ctx: Context) -> None:
     """view:permission-audit:<user>, a sorted set of grants by time; view:permissions:<user>, a set of what is allowed."""
     allowed = f"{event.resource} {event.action}"
     grant = f"{event.event_id} {allowed} granted by {event.granted_by}"
-    await ctx.execute_many(
-        [
-            ("ZADD", ctx.view(f"permission-audit:{event.username}"), millis(event), grant),
-            ("SADD", ctx.view(f"permissions:{event.username}"), allowed),
-        ]
-    )
+    ctx.effects.add("ZADD", ctx.view(f"permission-audit:{event.username}"), millis(event), grant)
+    ctx.effects.add("SADD", ctx.view(f"permissions:{event.username}"), allowed)
 
 
 @router.on(UserLoggedInEvent, ActionEvaluatedEvent, name="logins-after-denials")

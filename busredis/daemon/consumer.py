@@ -32,7 +32,7 @@ class Consumer:
     ) -> None:
         self.pending, self.process, self.client = pending, process, client
         self.stats = Stats(process.handler.name)
-        self.settler = Settler(pending, client, self._settled)
+        self.settler = Settler(pending, client, self._settled, process.judge)
         lanes: type[TaskLanes | ThreadLanes] = TaskLanes if process.handler.is_async else ThreadLanes
         self.lanes: Lanes = lanes(process, self.settler, gate)
         #: When the last read began that found nothing; 0 before there was one.
@@ -110,7 +110,8 @@ class Consumer:
         self.settled_at = time.monotonic()
         if delivery.lost and outcome.verdict is not Verdict.RELEASE:
             log.warning(
-                "the lease was lost: another daemon handles this entry, or did",
+                "the lease was lost: another daemon handles this entry, or did; %d effects are dropped",
+                len(outcome.effects),
                 extra={"group": self.pending.group, "entry_id": delivery.entry_id},
             )
         if outcome.verdict in (Verdict.RETRY, Verdict.DEAD_LETTER) and not delivery.lost:

@@ -27,7 +27,8 @@ class Stats:
             return
         took_us = max(1, int((delivery.ended_at - delivery.started_at) * 1e6))
         self._counts[f"us:{_bucket(took_us)}"] += 1
-        self._counts[f"outcome:{outcome.verdict.value}"] += 1
+        is_dropped = delivery.lost and outcome.effects
+        self._counts[f"outcome:{'lost' if is_dropped else outcome.verdict.value}"] += 1
         self._slowest_us = max(self._slowest_us, took_us)
 
     def flush(self, keys: Keys) -> Flow[None]:

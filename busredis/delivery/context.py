@@ -1,10 +1,13 @@
 """What a handler is given beside its event."""
 
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from busredis.commands import Arg, many, raw, script
+from busredis.delivery.effects import Effects
 from busredis.errors import ServerError
 from busredis.events import DomainEvent
 from busredis.lua import Source
@@ -13,6 +16,10 @@ if TYPE_CHECKING:
     from busredis.client import AsyncClient
     from busredis.keys import Keys
     from busredis.publisher import AsyncPublisher
+
+
+#: Held while the effects of an attempt are created: a handler may have threads of its own.
+_CREATING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,23 @@ class Context:
     max_attempts: int
     tools: Tools | None = None
     replaying: bool = False
+    #: What `effects` has gathered, if it was used.
+    gathered: Effects | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def effects(self) -> Effects:
+        """Commands on keys of this event's partition, applied with the acknowledgement, all or none, exactly once.
+
+        `ctx.effects.add("HINCRBY", ctx.view("totals"), event.account, event.cents)`, also in sync handlers. If the
+        handler raises, be it Skip, they are dropped.
+        """
+        if self.gathered is None:
+            keys = self._tools().keys
+            with _CREATING:
+                if self.gathered is None:
+                    object.__setattr__(self, "gathered", Effects(keys))
+        assert self.gathered is not None
+        return self.gathered
 
     def view(self, name: str) -> str:
         """The key of a read model, in the partition of this event."""
@@ -61,6 +85,19 @@ class Context:
     async def script(self, lua: str, keys: Sequence[str], args: Sequence[Arg]) -> Any:
         """One Lua script, atomically; the raw reply. Raises ServerError."""
         return await self._tools().client.run(script(Source.of("handler", lua), keys, args))
+
+    async def seen(self, token: object, window: timedelta = timedelta(days=1)) -> bool:
+        """Whether this handler has succeeded with `token` within the window; if not, that it will is noted.
+
+        A filter, not exactly-once: it finds what was published twice (`await ctx.seen(event.event_id)`), but two daemons
+        may ask at the same moment, and what an attempt did before it died is not undone. See docs/effects.md.
+        """
+        key = self._tools().keys.once(f"seen:{self.group}:{token}")
+        if await self.execute("EXISTS", key):
+            return True
+        self.effects.note("SET", key, self.entry_id)
+        self.effects.note("PEXPIRE", key, max(1, int(window.total_seconds() * 1000)))
+        return False
 
     async def publish(self, event: DomainEvent, *, key: str | None = None) -> str:
         """Publishes an event that this one caused; see Publisher.publish.

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from typing import NamedTuple
 
-from busredis.errors import DecodeError, Reject, Retry, Skip
+from busredis.errors import DecodeError, EffectRefused, Reject, Retry, Skip
 from busredis.events import DomainEvent
 
 #: Longest error and traceback that are kept, in characters.
@@ -41,9 +42,21 @@ class Verdict(Enum):
     RELEASE = "release"
 
 
+class Effect(NamedTuple):
+    """One command to apply together with the acknowledgement, ready to be sent."""
+
+    command: str
+    key: str
+    args: tuple[bytes, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.key) + sum(map(len, self.args))
+
+
 @dataclass(slots=True)
 class Outcome:
-    """A verdict with its reasons, bounded in size and safe to print."""
+    """A verdict with its reasons, bounded in size and safe to print; only with ACK there are effects."""
 
     verdict: Verdict
     reason: str = ""
@@ -51,6 +64,7 @@ class Outcome:
     traceback: str = ""
     after: timedelta | None = None
     counts: bool = True
+    effects: tuple[Effect, ...] = ()
 
 
 ACK = Outcome(Verdict.ACK)
@@ -72,7 +86,7 @@ def judge(error: BaseException, attempt: int, max_attempts: int) -> Outcome:
             return Outcome(Verdict.DEAD_LETTER, error.reason, bounded(error.detail))
         case Retry(counts=False):
             return Outcome(Verdict.RETRY, "retry", bounded(error.reason), after=error.after, counts=False)
-    reason = {Retry: "retry", HandlerTimeout: "timeout"}.get(type(error), "failed")
+    reason = {Retry: "retry", HandlerTimeout: "timeout", EffectRefused: "effects"}.get(type(error), "failed")
     after = error.after if isinstance(error, Retry) else None
     verdict = Verdict.RETRY if attempt < max_attempts else Verdict.DEAD_LETTER
     return Outcome(verdict, reason, described(error), after=after)

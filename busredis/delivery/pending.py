@@ -12,6 +12,8 @@ from busredis.keys import WAITING, Keys
 
 #: Most rows that one sweep looks at, for each stream and consumer.
 PAGE = 200
+#: How long it is remembered what became of effects, for a daemon that did not hear it.
+_REMEMBERED_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,26 @@ class Pending:
         streams, args = _by_stream(deliveries)
         keys = [self.keys.failures(self.group), *streams]
         return set((yield from script("settle", keys, [self.group, self.consumer, *args])))
+
+    def apply(self, number: int, ended: Sequence[tuple[Delivery, Outcome]]) -> Flow[list[str]]:
+        """Applies effects and acknowledges, for each delivery both or neither; says what was done, see effects.lua.
+
+        Called again with the same `number`, which rises with each call, it does nothing and says the same.
+        """
+        positions: dict[str, int] = {}
+
+        def position(key: str) -> int:
+            return positions.setdefault(key, len(positions) + 1)
+
+        position(self.keys.failures(self.group))
+        position(self.keys.once(f"effects:{self.group}:{self.consumer}"))
+        args: list[Arg] = [self.group, self.consumer, number, _REMEMBERED_MS]
+        for delivery, outcome in ended:
+            args += (position(delivery.stream), delivery.id, delivery.attempt, len(outcome.effects))
+            for effect in outcome.effects:
+                args += (effect.command, position(effect.key), len(effect.args), *effect.args)
+        reply: bytes = yield from script("effects", list(positions), args)
+        return reply.decode("utf-8", "replace").split("\n")
 
     def wait(self, delivery: Delivery, outcome: Outcome) -> Flow[bool]:
         """Lets an entry wait for its next attempt; false if the lease on it is lost.

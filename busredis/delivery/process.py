@@ -49,11 +49,11 @@ class Process:
         except BaseException as error:  # noqa: BLE001 - the user's handler: whatever it raises is its failure
             if isinstance(error, asyncio.CancelledError) and self.stopping:
                 return RELEASE
-            return self._judge(error, delivery)
+            return self.judge(error, delivery)
         finally:
             delivery.ended_at = time.monotonic()
             current_event.reset(token)
-        return ACK
+        return _succeeded(arguments)
 
     async def _within(self, seconds: float, call: object) -> None:
         try:
@@ -74,11 +74,11 @@ class Process:
             arguments = (event, self._context(delivery)) if self.handler.takes_context else (event,)
             self.handler.function(*arguments)
         except BaseException as error:  # noqa: BLE001 - the user's handler: whatever it raises is its failure
-            return self._judge(error, delivery)
+            return self.judge(error, delivery)
         finally:
             delivery.ended_at = time.monotonic()
             current_event.reset(token)
-        return ACK
+        return _succeeded(arguments)
 
     def timed_out(self, delivery: Delivery) -> Outcome:
         """The end of an attempt whose thread did not return in time."""
@@ -113,11 +113,18 @@ class Process:
             self._tools,
         )
 
-    def _judge(self, error: BaseException, delivery: Delivery) -> Outcome:
+    def judge(self, error: BaseException, delivery: Delivery) -> Outcome:
+        """The end of an attempt that failed with `error`."""
         outcome = judge(error, delivery.attempt, self.handler.max_attempts)
-        if not isinstance(error, Signal | DecodeError):
+        if not isinstance(error, Signal | DecodeError) and error.__traceback__ is not None:
             outcome.traceback = _traceback(error)
         return outcome
+
+
+def _succeeded(arguments: tuple[DomainEvent] | tuple[DomainEvent, Context]) -> Outcome:
+    gathered = arguments[1].gathered if len(arguments) == 2 else None
+    effects = gathered.take() if gathered is not None else ()
+    return Outcome(Verdict.ACK, effects=effects) if effects else ACK
 
 
 def _traceback(error: BaseException) -> str:

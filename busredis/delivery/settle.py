@@ -10,9 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from busredis.commands import Flow
+from busredis.delivery.effects import portions
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
-from busredis.errors import CommandRefused, ServerError, ServerUnavailable
+from busredis.errors import CommandRefused, EffectRefused, ServerError, ServerUnavailable
 
 if TYPE_CHECKING:
     from busredis.client import AsyncClient
@@ -31,12 +32,18 @@ class Settler:
     """Settles the deliveries of one consumer. `held` has all that are not settled yet, by stream and id."""
 
     def __init__(
-        self, pending: Pending, client: "AsyncClient", settled: Callable[[Delivery, Outcome], None]
+        self,
+        pending: Pending,
+        client: "AsyncClient",
+        settled: Callable[[Delivery, Outcome], None],
+        judge: Callable[[BaseException, Delivery], Outcome],
     ) -> None:
         self.held: dict[tuple[str, bytes], Delivery] = {}
         self._pending = pending
         self._client = client
         self._settled = settled
+        self._judge = judge
+        self._calls = 0
         self._ended: deque[tuple[Delivery, Outcome]] = deque()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -84,25 +91,60 @@ class Settler:
 
     async def _settle_some(self) -> None:
         batch = [self._ended[index] for index in range(min(len(self._ended), _BATCH))]
-        done = [delivery for delivery, outcome in batch if outcome.verdict is Verdict.ACK]
+        lost: set[Delivery] = set()
+        if any(outcome.effects for _, outcome in batch):
+            batch = await self._with_effects(batch, lost)
+        done = [d for d, outcome in batch if outcome.verdict is Verdict.ACK and not outcome.effects]
         if done:
-            lost = await self._insist(partial(self._pending.acknowledge, done))
-            if lost:
-                for delivery in done:
-                    delivery.lost = delivery.lost or delivery.id in lost
+            others = await self._insist(partial(self._pending.acknowledge, done))
+            lost.update(delivery for delivery in done if delivery.id in others)
         released = [delivery for delivery, outcome in batch if outcome.verdict is Verdict.RELEASE]
         if released:
             outcome = next(outcome for _, outcome in batch if outcome.verdict is Verdict.RELEASE)
             await self._insist(partial(self._pending.release, released, outcome))
         for delivery, outcome in batch:
             if outcome.verdict is Verdict.RETRY:
-                delivery.lost = not await self._insist(partial(self._pending.wait, delivery, outcome))
+                is_held = await self._insist(partial(self._pending.wait, delivery, outcome))
             elif outcome.verdict is Verdict.DEAD_LETTER:
-                delivery.lost = not await self._give_up(delivery, outcome)
+                is_held = await self._give_up(delivery, outcome)
+            else:
+                continue
+            if not is_held:
+                lost.add(delivery)
         for delivery, outcome in batch:
             self._ended.popleft()
             self.held.pop((delivery.stream, delivery.id), None)
+            if outcome.verdict is not Verdict.RELEASE:
+                # Not as a renewal says that ran meanwhile: it takes what was just settled for lost.
+                delivery.lost = delivery in lost
             self._settled(delivery, outcome)
+
+    async def _with_effects(
+        self, batch: list[tuple[Delivery, Outcome]], lost: set[Delivery]
+    ) -> list[tuple[Delivery, Outcome]]:
+        """Applies effects and acknowledges; the batch, in which what the server refuses has failed."""
+        failed: dict[Delivery, Outcome] = {}
+        for portion in portions(ended for ended in batch if ended[1].effects):
+            for (delivery, _), line in zip(portion, await self._apply(portion), strict=True):
+                what, _, why = line.partition(" ")
+                if what == "lost":
+                    lost.add(delivery)
+                elif what == "refused":
+                    failed[delivery] = self._judge(EffectRefused(why), delivery)
+                elif what == "torn":
+                    extra = {"group": self._pending.group, "entry_id": delivery.entry_id}
+                    log.error("effects were applied in part, and will not be again: %s", why, extra=extra)
+        return [(delivery, failed.get(delivery, outcome)) for delivery, outcome in batch]
+
+    async def _apply(self, portion: list[tuple[Delivery, Outcome]]) -> list[str]:
+        self._calls += 1
+        try:
+            return await self._insist(partial(self._pending.apply, self._calls, portion), (CommandRefused,))
+        except CommandRefused as error:
+            if len(portion) == 1:
+                return [f"refused {error}"]
+        # Nothing was done. One at a time, so that only whose effects are refused has failed.
+        return [line for single in portion for line in await self._apply([single])]
 
     async def _give_up(self, delivery: Delivery, outcome: Outcome) -> bool:
         """Moves an entry to the dead letters; if the server cannot take it, it waits, and the others go on."""
