@@ -1,5 +1,6 @@
 """Dead letters: list them, show one, hand one back to the group that gave it up, discard one."""
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from busredis.commands import Arg, Flow, pairs, raw, scan, script
 from busredis.errors import BusError
 from busredis.keys import Keys
 
+_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 #: Letters read in one round trip.
 _PAGE = 500
 
@@ -66,7 +68,9 @@ class DeadLetters:
 
     def get(self, group: str, letter_id: str) -> Flow[DeadLetter]:
         """One letter. Raises NoSuchLetter."""
-        page = yield from raw("XRANGE", self._keys.dead(group), letter_id, letter_id)
+        page = []
+        if _ID.fullmatch(letter_id):
+            page = yield from raw("XRANGE", self._keys.dead(group), letter_id, letter_id)
         if not page:
             raise NoSuchLetter(
                 f"group {group!r} has no dead letter {letter_id}: retried or discarded already?"
