@@ -51,6 +51,12 @@ ENTRIES = [
     _event(
         "2 MB", b'{"payload":{"note":"' + b"x" * 2_000_000 + b'"}}', "too-large", "the limit is 1,048,576"
     ),
+    _event(
+        "a version of 4,000 digits",
+        b'{"event_version":' + b"9" * 4_000 + b',"payload":{}}',
+        "json",
+        "event: ",
+    ),
     _event("no payload", b"{}", "validation", "payload: is missing"),
     _event("a payload that is a list", b'{"payload":[]}', "validation", "payload: is of type list"),
     _event('`"12"` for a number', b'{"payload":{"amount":"12"}}', "validation", "payload.amount"),

@@ -36,7 +36,7 @@ _PERCENT = "percent-encode"
 
 URLS = [
     _url("localhost:6379", "no scheme"),
-    _url("", "no scheme"),
+    Case("nothing", url(""), SettingsError, "no scheme"),
     _url("http://host", "no scheme"),
     _url("redis:///0", "no host"),
     _url("unix://", "names a socket"),
