@@ -3,12 +3,13 @@
 PYTHON ?= python3
 SERVERS ?= valkey-9.1 redis-7.0 redis-8.2 valkey-8.1 redis-6.2
 ARGS ?=
+SECONDS ?= 60
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-matrix mutations check bench clean
+.PHONY: help setup demo test test-matrix mutations fuzz check bench clean
 
 help:  ## Show these commands
 	@echo "busredis: a message bus on Redis Streams"
@@ -49,6 +50,9 @@ test-matrix: setup  ## Run all tests on each server: SERVERS="valkey-9.1 redis-7
 
 mutations: setup  ## Break the code on purpose, in a copy, and show that the tests notice
 	$(BIN)/python -m mutations $(ARGS)
+
+fuzz: setup  ## Feed damaged bytes to all that reads bytes: SECONDS=60
+	$(BIN)/python -m fuzz $(SECONDS)
 
 check: setup  ## Check format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .

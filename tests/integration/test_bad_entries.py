@@ -14,7 +14,7 @@ from busredis import Daemon, Publisher, PublishRefused, Router
 from busredis.cli import main
 from busredis.cli.logs import configure
 from busredis.errors import CommandRefused
-from tests.bad_input.entries import CALLS, ENTRIES, Foreign
+from tests.bad_input.entries import CALLS, ENTRIES, SHOP, Foreign
 from tests.bad_input.model import SECRET, Call
 
 FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=1)}
@@ -63,6 +63,26 @@ def test_a_command_that_cannot_work_says_so_in_a_sentence(command, call: Call):
     assert call.says in error
     assert code == call.code
     assert len(error) < 2_000
+
+
+def test_bad_lines_are_rejected_byte_for_byte_whatever_they_are(command, inspect, keys, tmp_path):
+    good = b'{"event_type":"ShopSold","payload":{}}\n'
+    bad = [
+        b"[" * 1_000_000,
+        b"\xff\xfe\x00",
+        b'{"event_type":"ShopSold","payload":{"cents":1e400}}',
+        b"x" * 14_000_000,
+    ]
+    rejects = tmp_path / "rejects"
+
+    given = good + good.join(line + b"\n" for line in bad) + good
+    code, _, error = command(
+        "publish", "--jsonl", "-", "--import", SHOP, "--rejects", str(rejects), given=given
+    )
+
+    assert (code, "4 bad line(s) rejected" in error) == (1, True)
+    assert rejects.read_bytes() == b"".join(line + b"\n" for line in bad)
+    assert inspect.xlen(keys.stream("ShopSold")) == 5
 
 
 def test_an_entry_that_is_no_event_is_a_dead_letter_with_its_bytes_and_the_rest_goes_on(
