@@ -4,12 +4,13 @@ PYTHON ?= python3
 SERVERS ?= valkey-9.1 redis-7.0 redis-8.2 valkey-8.1 redis-6.2
 ARGS ?=
 SECONDS ?= 60
+MINUTES ?= 3
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-matrix mutations fuzz check bench clean
+.PHONY: help setup demo test test-matrix mutations fuzz soak check bench clean
 
 help:  ## Show these commands
 	@echo "busredis: a message bus on Redis Streams"
@@ -53,6 +54,9 @@ mutations: setup  ## Break the code on purpose, in a copy, and show that the tes
 
 fuzz: setup  ## Feed damaged bytes to all that reads bytes: SECONDS=60
 	$(BIN)/python -m fuzz $(SECONDS)
+
+soak: setup  ## Steady load with random faults on real processes: MINUTES=3
+	$(BIN)/python -m soak $(MINUTES)
 
 check: setup  ## Check format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .
