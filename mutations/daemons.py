@@ -1,6 +1,6 @@
 """Mutants of the daemon and the publishers: when the server is told, and what is done with its answers."""
 
-from mutations.model import DELIVERY, FAULTS, FENCES, REPLIES, SUSPECTS, Edit, Mutant
+from mutations.model import DELIVERY, FAULTS, FENCES, PENDING, REPLIES, SUSPECTS, Edit, Mutant
 
 
 def _python(name: str, module: str, old: str, new: str, *tests: str) -> Mutant:
@@ -11,6 +11,8 @@ _RECOVER_OWN = Edit("busredis/daemon/consumer.py", "await self._recover_own()", 
 _SWEEP_OWN = Edit(
     "busredis/daemon/reclaimer.py", "await consumer.reclaim(row, self._lease_ms, row.count)", "pass"
 )
+
+_HANDED = "test_what_a_daemon_did_not_come_to_before_it_stopped_is_handed_back_at_once_and_counts_no_attempt"
 
 DAEMONS = [
     _python(
@@ -139,6 +141,44 @@ DAEMONS = [
         "                await asyncio.sleep(random.uniform(0, pause))",
         "                return None\n                await asyncio.sleep(random.uniform(0, pause))",
         f"{REPLIES}test_an_acknowledgement_survives_a_server_that_is_away",
+    ),
+    Mutant(
+        "what was not started before a daemon stops is not handed back",
+        (
+            Edit(
+                "busredis/daemon/daemon.py",
+                "            consumer.lanes.hand_back()\n        # A read",
+                "            pass\n        # A read",
+            ),
+            Edit(
+                "busredis/daemon/daemon.py",
+                "await consumer.lanes.cancel()\n            consumer.lanes.hand_back()",
+                "await consumer.lanes.cancel()",
+            ),
+        ),
+        (f"{PENDING}{_HANDED}[async]", f"{PENDING}{_HANDED}[sync]"),
+    ),
+    _python(
+        "an entry that is too large is parsed",
+        "codec",
+        "        if len(raw) > self.max_bytes:\n            raise DecodeError(",
+        "        if False:\n            raise DecodeError(",
+        "tests/unit/test_codec.py::test_an_entry_that_is_too_large_is_refused_before_it_is_parsed",
+    ),
+    _python(
+        'the text "5" is taken for a number',
+        "events/event",
+        "        strict=True,\n",
+        "",
+        "tests/unit/test_codec.py::test_a_field_of_the_wrong_type_is_refused_and_named",
+    ),
+    _python(
+        "an event of a foreign program has another id at each reading",
+        "codec",
+        'str(uuid.uuid5(_NAMESPACE, f"{cls.type_name} {entry_id}"))',
+        "str(uuid.uuid4())",
+        "tests/unit/test_codec.py"
+        "::test_an_entry_with_only_a_payload_gets_the_same_id_each_time_and_the_time_of_its_entry",
     ),
     Mutant(
         "a retried append has another number",

@@ -1,6 +1,6 @@
 """Mutants of the Lua scripts: what the server is told to do."""
 
-from mutations.model import DELIVERY, FAULTS, FENCES, PUBLISHER, REPLIES, SUSPECTS, Edit, Mutant
+from mutations.model import DELIVERY, FAULTS, FENCES, PENDING, PUBLISHER, REPLIES, SUSPECTS, Edit, Mutant
 
 
 def _lua(name: str, script: str, old: str, new: str, *tests: str) -> Mutant:
@@ -101,6 +101,20 @@ SCRIPTS = [
         f"{FENCES}test_a_renewal_counts_no_attempt_and_resets_the_idle_time",
     ),
     _lua(
+        "renewal drops an entry that was deleted",
+        "renew",
+        "elseif #redis.call('XRANGE', KEYS[k], id, id) > 0 then",
+        "else",
+        f"{PENDING}test_a_renewal_does_not_drop_an_entry_that_was_deleted",
+    ),
+    _lua(
+        "claim drops an entry that was deleted",
+        "claim",
+        "if not entry then return {} end",
+        "if not entry then redis.call('XACK', KEYS[1], ARGV[1], ARGV[3]) return false end",
+        f"{PENDING}test_an_entry_that_was_deleted_in_the_hands_of_a_dead_daemon_is_a_dead_letter_that_says_so",
+    ),
+    _lua(
         "claim takes an entry from whoever holds it",
         "claim",
         "row[2] ~= ARGV[4] or ",
@@ -196,6 +210,13 @@ SCRIPTS = [
         f"{FENCES}test_a_dead_letter_that_is_handed_back_has_all_its_attempts",
     ),
     # Looking after the group
+    _lua(
+        "a sweep sees only the first page of what waits",
+        "sweep",
+        "if #page == tonumber(ARGV[3]) then following = page[#page][1] end",
+        "",
+        f"{PENDING}test_sweeps_see_all_that_waits_page_by_page",
+    ),
     _lua(
         "the checkpoint runs ahead of what is still open",
         "sweep",
