@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from busredis.commands import Arg, Flow, pairs, raw, scan, script
+from busredis.commands import Arg, Flow, raw, scan, script
 from busredis.errors import BusError
 from busredis.keys import Keys
 
@@ -97,7 +97,9 @@ class DeadLetters:
 
 
 def _letter(group: str, letter_id: str, fields: list[bytes]) -> DeadLetter:
-    found = {name: value.decode("utf-8", "backslashreplace") for name, value in pairs(fields).items()}
+    # The names of an entry's fields come from any program too.
+    parts = [part.decode("utf-8", "backslashreplace") for part in fields]
+    found = dict(zip(parts[::2], parts[1::2], strict=True))
     return DeadLetter(
         id=letter_id,
         group=group,
@@ -107,11 +109,16 @@ def _letter(group: str, letter_id: str, fields: list[bytes]) -> DeadLetter:
         reason=found.get("reason", ""),
         error=found.get("error", ""),
         traceback=found.get("traceback", ""),
-        attempts=int(found.get("attempts", 0)),
-        first_failure=int(found.get("first_failure", 0)),
-        last_failure=int(found.get("last_failure", 0)),
+        attempts=_number(found.get("attempts", "")),
+        first_failure=_number(found.get("first_failure", "")),
+        last_failure=_number(found.get("last_failure", "")),
         consumer=found.get("consumer", ""),
         fields={
             name.removeprefix("entry:"): value for name, value in found.items() if name.startswith("entry:")
         },
     )
+
+
+def _number(text: str) -> int:
+    """0 for what is none, or none that a time can be: a letter must be shown whoever wrote it."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 15 else 0

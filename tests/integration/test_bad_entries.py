@@ -115,6 +115,21 @@ def test_an_entry_that_is_no_event_is_a_dead_letter_with_its_bytes_and_the_rest_
     assert SECRET not in caplog.text
 
 
+def test_a_letter_can_be_listed_and_shown_whatever_its_entry_is(command, server, namespace, inspect, keys):
+    router = Router()
+    router.on(Foreign, name="reads")(print)
+    inspect.xadd(keys.stream("Foreign"), {b"\xff\xfe": b"\xff"})
+    Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
+    inspect.xadd(keys.dead("reads"), {"attempts": "many", "last_failure": "9" * 30, "entry_id": "x"})
+
+    code, out, _ = command("dead", "ls", "--json")
+    letters = json.loads(out)
+    assert (code, letters[0]["fields"]) == (0, {"\\xff\\xfe": "\\xff"})
+    assert command("dead", "ls")[0] == 0
+    for letter in letters:
+        assert command("dead", "show", "reads", letter["id"])[0] == 0
+
+
 @pytest.mark.parametrize("last", ["18446744073709551615-18446744073709551615", "9999999999999999-0"])
 def test_an_entry_of_the_far_future_is_told_and_nothing_is_written(server, namespace, inspect, keys, last):
     inspect.xadd(keys.stream("Foreign"), {"event": "{}"}, id=last)
