@@ -12,10 +12,13 @@ from busredis.client import AsyncClient, Client
 from busredis.codec import Codec
 from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
 from busredis.daemon.lease import Lease
+from busredis.daemon.ordered import OrderedConsumer, OrderedProcess, OrderedReclaimer
+from busredis.daemon.ownership import Ownership, Share
 from busredis.daemon.reclaimer import Reclaimer
 from busredis.daemon.signals import on_stop
 from busredis.delivery.context import Tools
 from busredis.delivery.lanes import Gate
+from busredis.delivery.ordered_pending import OrderedPending
 from busredis.delivery.pending import Pending
 from busredis.delivery.process import Process
 from busredis.errors import CommandRefused, RegistrationError, ServerError
@@ -89,9 +92,15 @@ class Daemon:
         publisher = AsyncPublisher(**self.settings.model_dump() | {"url": self._url})
         gate = Gate()
         tools = Tools(Keys(self.settings.namespace), client, publisher)
-        consumers = [self._consumer(handler, tools, gate) for handler in self.handlers]
+        share = Share()
+        consumers = [self._consumer(handler, tools, gate, share) for handler in self.handlers]
         gate.lanes = [consumer.lanes for consumer in consumers]
-        reclaimers = [Reclaimer(consumer, gate, self.settings) for consumer in consumers]
+        reclaimers = [
+            (OrderedReclaimer if isinstance(consumer, OrderedConsumer) else Reclaimer)(
+                consumer, gate, self.settings
+            )
+            for consumer in consumers
+        ]
         lease = Lease(Client(self._url, timeout=_TIMEOUT), consumers, self.settings)
         with on_stop(self._stop):
             lease.start()
@@ -106,10 +115,18 @@ class Daemon:
                 await reader.close()
                 await client.close()
 
-    def _consumer(self, handler: Handler, tools: Tools, gate: Gate) -> Consumer:
+    def _consumer(self, handler: Handler, tools: Tools, gate: Gate, share: Share) -> Consumer:
         streams = [tools.keys.stream(cls.type_name) for cls in handler.event_classes()]
+        codec = Codec(self.settings.max_event_bytes)
+        if handler.ordered:
+            ownership = Ownership(tools.keys, handler.name, self.name, self.settings.lease, share)
+            owned = OrderedPending(tools.keys, handler.name, self.name, streams)
+            ordered = OrderedProcess(handler, codec, tools)
+            consumer = OrderedConsumer(owned, ordered, tools.client, gate, self.settings, ownership)
+            consumer.ends_when_empty = self._burst
+            return consumer
         pending = Pending(tools.keys, handler.name, self.name, streams)
-        process = Process(handler, Codec(self.settings.max_event_bytes), tools)
+        process = Process(handler, codec, tools)
         return Consumer(pending, process, tools.client, gate, self.settings)
 
     async def _run(self, consumers: list[Consumer], reclaimers: list[Reclaimer], reader: AsyncClient) -> None:
@@ -188,6 +205,8 @@ class Daemon:
         flushing = [asyncio.create_task(consumer.settler.flush()) for consumer in consumers]
         await asyncio.wait(flushing, timeout=3)
         for consumer in consumers:
+            if isinstance(consumer, OrderedConsumer):
+                await consumer.hand_over()
             try:
                 await consumer.client.run(consumer.stats.flush(consumer.pending.keys))
             except ServerError as error:

@@ -19,6 +19,9 @@ def every_key(keys):
         keys.checkpoint("mail"),
         keys.failures("mail"),
         keys.stats("mail"),
+        keys.lease("mail"),
+        keys.free("mail"),
+        keys.parked("mail"),
         keys.view("denials:eve {x} *\n"),
     ]
 

@@ -1,0 +1,303 @@
+"""What the owner of an ordered handler does while it is the owner: look, read, start each key's next entry."""
+
+import asyncio
+import logging
+import random
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from busredis.commands import Flow
+from busredis.daemon.intake import Intake
+from busredis.daemon.suspects import Suspects
+from busredis.delivery.lanes import Gate
+from busredis.delivery.model import RELEASE, Delivery, Outcome, Verdict
+from busredis.delivery.ordered_lanes import Lane, Queues, Ref
+from busredis.delivery.ordered_pending import OwnershipLost, Parked, Take
+from busredis.delivery.pending import waiting_name
+from busredis.errors import GroupMissing, ServerError
+from busredis.keys import BEHIND, WAITING
+
+if TYPE_CHECKING:
+    from busredis.daemon.ordered import OrderedConsumer
+
+Result = TypeVar("Result")
+log = logging.getLogger("busredis.daemon")
+
+#: Lanes started in one go.
+_STARTS = 256
+#: What was never started, or handed back: its first attempt is to come.
+_FRESH = (BEHIND, f"{WAITING}-0")
+
+
+class Tenure:
+    """From when a daemon becomes the owner of a group until it is not any more.
+
+    An entry is started only when no entry of its key below it is pending or a dead letter. That this is known: entries
+    are read in total order, and only when all that is pending has been looked at, after every doubt anew.
+    """
+
+    def __init__(self, consumer: "OrderedConsumer", gate: Gate, prefetch: int) -> None:
+        self.queues = Queues()
+        self._consumer, self._pending, self._prefetch = consumer, consumer.pending, prefetch
+        #: Most entries of one key in hand, so that a long queue of one leaves room for others.
+        self._most_of_key = max(1, prefetch // 8)
+        self.intake = Intake(consumer, self.queues, prefetch, self.wake)
+        self._retried: list[tuple[Lane, Parked]] = []
+        self._suspects = Suspects(consumer, gate, 0, consumer.lease_s)
+        self._suspected: asyncio.Queue[Ref] = asyncio.Queue()
+        self._wake = asyncio.Event()
+        self._ending = False
+        self._suspects_task: asyncio.Task[None] | None = None
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until the ownership is lost, or to be handed over, or the daemon stops."""
+        self._suspects_task = asyncio.create_task(self._run_suspects())
+        pause = 0.05
+        while self._consumer.continues():
+            self._wake.clear()
+            try:
+                is_busy = await self._step()
+            except OwnershipLost:
+                self._consumer.ownership.lose()
+            except GroupMissing as error:
+                await self._consumer.restore(error)
+                self.intake.look_again()
+            except ServerError as error:
+                self._consumer.tell(error)
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
+                pause = min(pause * 2, 2.0)
+                self.intake.look_again()
+            else:
+                pause = 0.05
+                if not is_busy:
+                    await self._rest()
+                else:
+                    await asyncio.sleep(0)
+
+    async def end(self) -> None:
+        """Starts nothing more, hands back what was not started; what runs may finish."""
+        self._ending = True
+        for ref in list(self.queues.known.values()):
+            if ref.delivery is not None and ref.runs:
+                ref.delivery.lost = True  # a lane that has not started it hands it back
+            elif ref.delivery is not None:
+                self._consumer.settler.add(ref.delivery, RELEASE)
+        if self._suspected.empty():
+            self._suspected.put_nowait(Ref("", b"0-0", Lane("", asks=False), "", 0))  # wakes the task
+        watching = list(self.intake.tasks)
+        for task in watching:
+            task.cancel()
+        tasks = [*watching, *([self._suspects_task] if self._suspects_task else [])]
+        try:
+            await asyncio.wait(tasks or [asyncio.create_task(asyncio.sleep(0))])
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    async def _rest(self) -> None:
+        due = self.queues.next_due()
+        left = 1.0 if due is None else due - time.monotonic()
+        if not self._consumer.ownership.is_valid():
+            left = 0.05
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(1.0, max(0.001, left))):
+                await self._wake.wait()
+
+    async def _step(self) -> bool:
+        """One round; whether there was something to do."""
+        if not self._consumer.ownership.is_valid():
+            return False
+        await self._defer()
+        await self._unpark()
+        is_busy = await self._start()
+        return await self.intake.step() or is_busy
+
+    async def _run(self, flow: Flow[Result]) -> Result:
+        return await self._consumer.client.run(flow)
+
+    # What is started.
+
+    async def _start(self) -> bool:
+        room = self._prefetch - self.queues.in_hand
+        lanes = []
+        for lane in self.queues.ready(_STARTS):
+            if lane.refs[0].delivery is None:
+                if room <= 0:
+                    self.queues.wake(lane)  # later: there is something in hand that goes on, and makes room
+                    continue
+                room -= 1
+            lane.busy = True
+            lanes.append(lane)
+        waiting = set(lanes)
+        try:
+            parking = await self._ask([lane for lane in lanes if lane.asks])
+            for lane in lanes:
+                if parking.get(lane, ...) is None:
+                    waiting.discard(lane)
+                    lane.busy = False  # until the pending lists were looked through
+            lanes = [lane for lane in lanes if lane in waiting]
+            await self._take(lanes)
+            for lane in lanes:
+                waiting.discard(lane)
+                self._begin(lane, parking.get(lane))
+        finally:
+            for lane in waiting:
+                lane.busy = False
+        return bool(lanes)
+
+    async def _ask(self, lanes: list[Lane]) -> dict[Lane, Parked | None]:
+        """Of lanes that may have dead letters: behind what the first entry is to be parked; None: it cannot be told yet."""
+        behind: dict[Lane, Parked | None] = {}
+        if not lanes:
+            return behind
+        found = await self._run(self._pending.first_parked([lane.key for lane in lanes]))
+        for lane, parked in zip(lanes, found, strict=True):
+            head = lane.refs[0]
+            if parked is None:
+                lane.asks = False
+            elif parked.position == head.position:
+                head.parked = parked
+            elif parked.position < head.position:
+                behind[lane] = parked if parked.letter else None
+                if not parked.letter:
+                    self.intake.look_again()
+        return behind
+
+    async def _take(self, lanes: list[Lane]) -> None:
+        """Takes in hand what is to be started and is not."""
+        refs: list[Ref] = []
+        heads = sum(lane.refs[0].delivery is None for lane in lanes)
+        spare = self._prefetch - self.queues.in_hand - heads
+        for lane in lanes:
+            head = lane.refs[0]
+            if head.delivery is not None or head.suspect:
+                continue
+            refs.append(head)
+            for ref in lane.refs[1 : self._most_of_key]:
+                if ref.holder not in _FRESH or ref.delivery is not None or ref.unknown or spare <= 0:
+                    break
+                refs.append(ref)
+                spare -= 1
+        if not refs:
+            return
+        wanted = [Take(ref.row(), self._count(ref)) for ref in refs]
+        taken = await self._run(self._pending.take(wanted))
+        for ref, take, fields in zip(refs, wanted, taken, strict=True):
+            if fields is None:
+                ref.unknown = True
+                self.intake.look_again()
+            else:
+                self.queues.hold(ref, self._consumer.delivery(take.row, fields, take.attempt))
+
+    def _count(self, ref: Ref) -> int:
+        # What is ours already was never started: its attempt began when it was taken.
+        return max(1, ref.count) if ref.holder == self._pending.consumer else ref.count + 1
+
+    def _begin(self, lane: Lane, parked: Parked | None) -> None:
+        head, consumer = lane.refs[0], self._consumer
+        if head.suspect and head.delivery is None and parked is None:
+            head.runs = True
+            self._suspected.put_nowait(head)
+        elif head.suspect and head.delivery is None:
+            head.suspect = False  # it is only parked
+            lane.busy = False
+            self.queues.wake(lane)
+        elif head.delivery is None:
+            lane.busy = False
+        elif parked is not None:
+            head.runs = True
+            why = f"parked behind the dead letter {parked.letter} of entry {parked.position[0]}-{parked.position[1]}"
+            consumer.settler.hold(head.delivery)
+            consumer.settler.add(
+                head.delivery, Outcome(Verdict.DEAD_LETTER, "behind", why, behind=parked.member)
+            )
+        else:
+            head.runs = True
+            consumer.settler.hold(head.delivery)
+            consumer.lanes.put(head.delivery)
+
+    async def _run_suspects(self) -> None:
+        while not self._ending:
+            ref = await self._suspected.get()
+            if self._ending:
+                return
+            try:
+                await self._suspects.run(ref.row())
+            except (ServerError, OwnershipLost) as error:
+                log.debug("a suspect waits: %s", error)
+            if ref.runs:  # nothing was settled
+                self.queues.drop(ref)
+                ref.runs, ref.unknown, ref.lane.busy = False, True, False
+                self.intake.look_again()
+
+    # What has ended.
+
+    def claimed(self, delivery: Delivery) -> None:
+        """A suspect is in hand."""
+        ref = self.queues.known.get((delivery.stream, delivery.id))
+        if ref is not None:
+            self.queues.hold(ref, delivery)
+
+    def settled(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Lets the next entry of its key have its turn."""
+        ref = self.queues.known.get((delivery.stream, delivery.id))
+        if ref is None or ref.delivery is not delivery:
+            return
+        lane = ref.lane
+        self.intake.settled(ref)
+        self.queues.drop(ref)
+        lane.busy, ref.runs, ref.suspect = False, False, False
+        if outcome.verdict is Verdict.RELEASE:
+            ref.holder, ref.count, ref.due = f"{WAITING}-0", delivery.attempt - 1, 0.0
+        elif delivery.lost:
+            ref.unknown = True
+            self.intake.look_again()
+        elif outcome.verdict is Verdict.RETRY:
+            self._waits(ref, outcome)
+        else:
+            self.queues.remove(ref)
+            self._leaves(ref, outcome)
+        if not self._ending:
+            self.queues.wake(lane)
+            self.wake()
+
+    def _waits(self, ref: Ref, outcome: Outcome) -> None:
+        ref.holder = waiting_name(outcome)
+        if not outcome.counts:
+            ref.count -= 1
+        ref.due = self.intake.due(ref.holder, ref.row())
+        self.intake.crowded.add(ref.lane)
+
+    def _leaves(self, ref: Ref, outcome: Outcome) -> None:
+        lane = ref.lane
+        if outcome.verdict is Verdict.DEAD_LETTER:
+            self.intake.has_parked = True
+            lane.asks = not lane.key.startswith("\n")
+        elif ref.parked is not None:
+            lane.busy = True
+            self._retried.append((lane, ref.parked))
+
+    async def _unpark(self) -> None:
+        while self._retried:
+            lane, parked = self._retried[-1]
+            await self._run(self._pending.unpark(parked))
+            self._retried.pop()
+            lane.busy = False
+            self.queues.wake(lane)
+
+    async def _defer(self) -> None:
+        """Puts what is in hand in vain back into the pending list: it would take the place of other keys."""
+        refs = [ref for lane in self.intake.crowded for ref in lane.beyond(self._most_of_key)]
+        self.intake.crowded.clear()
+        deliveries = [ref.delivery for ref in refs if ref.delivery is not None]
+        for ref, delivery in zip(refs, deliveries, strict=True):
+            self.queues.drop(ref)
+            ref.holder, ref.count, ref.due = BEHIND, delivery.attempt - 1, 0.0
+        if deliveries:
+            await self._run(self._pending.defer(deliveries))
