@@ -20,6 +20,10 @@ class NoSuchLetter(BusError):
     """There is no dead letter of this id (any more)."""
 
 
+class LetterTrimmed(NoSuchLetter):
+    """The entry of this dead letter is no longer in its stream."""
+
+
 @dataclass(frozen=True)
 class DeadLetter:
     """One entry that a group gave up. Times are unix ms; `fields` are those of the entry, none if it was deleted."""
@@ -96,7 +100,7 @@ class DeadLetters:
                 f"the dead letter {letter.id} of {letter.group!r} is gone: retried or discarded already?"
             )
         if done == b"trimmed":
-            raise NoSuchLetter(
+            raise LetterTrimmed(
                 f"entry {letter.entry_id} is no longer in {letter.stream}: the letter has its fields, publish them anew"
             )
         return "redelivered"
@@ -109,13 +113,20 @@ class DeadLetters:
         return removed
 
 
-def retry_all(keys: Keys, group: str, *, key: str | None = None) -> Flow[list[DeadLetter]]:
-    """Hands all letters of a group, or those of one key, to it again, in the order of their entries; those it did.
+@dataclass(frozen=True)
+class Retried:
+    """The letters whose entries were handed over again, and those that cannot be, since their entry is gone."""
 
-    What is parked behind them meanwhile comes with them; none is handed over twice. One whose entry was trimmed stays.
+    done: list[DeadLetter]
+    trimmed: list[DeadLetter]
+
+
+def retry_all(keys: Keys, group: str, *, key: str | None = None) -> Flow[Retried]:
+    """Hands all letters of a group, or those of one key, to it again, in the order of their entries.
+
+    What is parked behind them meanwhile comes with them. None is handed over twice, so that this ends.
     """
-    letters = DeadLetters(keys)
-    done: dict[tuple[str, str], DeadLetter] = {}
+    letters, result = DeadLetters(keys), Retried([], [])
     tried: set[tuple[str, str]] = set()
     while True:
         found: list[DeadLetter] = yield from letters.list(
@@ -126,14 +137,17 @@ def retry_all(keys: Keys, group: str, *, key: str | None = None) -> Flow[list[De
             x for x in found if (x.stream, x.entry_id) not in tried and (not tried or x.reason == "behind")
         ]
         if not fresh:
-            return list(done.values())
+            return result
         for letter in sorted(fresh, key=lambda letter: parse_id(letter.entry_id)):
             tried.add((letter.stream, letter.entry_id))
             try:
                 yield from letters.retry(letter)
+            except LetterTrimmed:
+                result.trimmed.append(letter)
             except NoSuchLetter:
-                continue
-            done[letter.stream, letter.entry_id] = letter
+                continue  # retried or discarded by somebody else
+            else:
+                result.done.append(letter)
 
 
 def _letter(group: str, letter_id: str, fields: list[bytes]) -> DeadLetter:

@@ -30,6 +30,7 @@ class Intake:
         self.crowded: set[Lane] = set()
         #: Whether any key may have dead letters.
         self.has_parked = True
+        self._letters = 0
         self.tasks: set[asyncio.Task[None]] = set()
         self._consumer, self._pending, self._queues = consumer, consumer.pending, queues
         self._prefetch, self._wake = prefetch, wake
@@ -53,6 +54,18 @@ class Intake:
         if self._after is not None:
             self._settled_meanwhile.add((ref.stream, ref.id))
 
+    def parked(self, key: str) -> None:
+        """A key has a dead letter, or may have one: what comes behind it has to ask."""
+        self._letters += 1
+        self.has_parked = True
+        lane = self._queues.lanes.get(key)
+        if lane is not None:
+            lane.asks = lane.has_key
+
+    def _learn(self, has_parked: bool, letters: int) -> None:
+        # One that was written while the server was asked may not be in its answer.
+        self.has_parked = has_parked or self._letters != letters
+
     async def step(self) -> bool:
         """Looks or reads, if there is room for what it finds; whether it did."""
         if len(self._queues.known) >= MOST_KNOWN:
@@ -68,9 +81,9 @@ class Intake:
 
     async def _look(self, after: bytes) -> None:
         self._settled_meanwhile.clear()
-        number = self._look_number
+        number, letters = self._look_number, self._letters
         page = await self._consumer.client.run(self._pending.page(after, _PAGE))
-        self.has_parked = page.has_parked
+        self._learn(page.has_parked, letters)
         for row, fields in page.rows:
             if (row.stream, row.id) not in self._settled_meanwhile:
                 self._note(row, fields)
@@ -81,6 +94,7 @@ class Intake:
             for ref in list(self._queues.known.values()):
                 if ref.seen < number and ref.delivery is None and not ref.runs:
                     self._queues.remove(ref)
+                    self.parked(ref.lane.key)  # it has been settled, nobody knows how
             self._queues.wake_all()
 
     def _note(self, row: Row, fields: list[bytes] | None) -> None:
@@ -114,10 +128,12 @@ class Intake:
 
     async def _read(self, room: int) -> None:
         began = time.monotonic()
+        letters = self._letters
         most = max(1, room // len(self._pending.streams))
         found = await self._consumer.client.run(self._pending.read_new(most))
         self._consumer.told_all_is_well()
-        self.has_parked, self._left, self._reached = found.has_parked, found.left, found.reached
+        self._learn(found.has_parked, letters)
+        self._left, self._reached = found.left, found.reached
         for stream, entry_id, fields in found.entries:
             delivery = self._consumer.delivery(Row(stream, entry_id, self._pending.consumer, 0, 1), fields, 1)
             lane = self._queues.lane(delivery.key, (stream, entry_id), asks=self.has_parked)

@@ -5,29 +5,26 @@ import logging
 import random
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from busredis.commands import Flow
+from busredis.daemon.hand import Hand
 from busredis.daemon.intake import Intake
 from busredis.daemon.suspects import Suspects
 from busredis.delivery.lanes import Gate
 from busredis.delivery.model import RELEASE, Delivery, Outcome, Verdict
 from busredis.delivery.ordered_lanes import Lane, Queues, Ref
-from busredis.delivery.ordered_pending import OwnershipLost, Parked, Take
+from busredis.delivery.ordered_pending import OwnershipLost, Parked
 from busredis.delivery.pending import waiting_name
 from busredis.errors import GroupMissing, ServerError
-from busredis.keys import BEHIND, WAITING
+from busredis.keys import WAITING
 
 if TYPE_CHECKING:
     from busredis.daemon.ordered import OrderedConsumer
 
-Result = TypeVar("Result")
 log = logging.getLogger("busredis.daemon")
 
 #: Lanes started in one go.
 _STARTS = 256
-#: What was never started, or handed back: its first attempt is to come.
-_FRESH = (BEHIND, f"{WAITING}-0")
 
 
 class Tenure:
@@ -39,10 +36,9 @@ class Tenure:
 
     def __init__(self, consumer: "OrderedConsumer", gate: Gate, prefetch: int) -> None:
         self.queues = Queues()
-        self._consumer, self._pending, self._prefetch = consumer, consumer.pending, prefetch
-        #: Most entries of one key in hand, so that a long queue of one leaves room for others.
-        self._most_of_key = max(1, prefetch // 8)
+        self._consumer, self._pending = consumer, consumer.pending
         self.intake = Intake(consumer, self.queues, prefetch, self.wake)
+        self.hand = Hand(consumer, self.queues, self.intake, prefetch)
         self._retried: list[tuple[Lane, Parked]] = []
         self._suspects = Suspects(consumer, gate, 0, consumer.lease_s)
         self._suspected: asyncio.Queue[Ref] = asyncio.Queue()
@@ -113,18 +109,15 @@ class Tenure:
         """One round; whether there was something to do."""
         if not self._consumer.ownership.is_valid():
             return False
-        await self._defer()
+        await self.hand.defer()
         await self._unpark()
         is_busy = await self._start()
         return await self.intake.step() or is_busy
 
-    async def _run(self, flow: Flow[Result]) -> Result:
-        return await self._consumer.client.run(flow)
-
     # What is started.
 
     async def _start(self) -> bool:
-        room = self._prefetch - self.queues.in_hand
+        room = self.hand.room()
         lanes = []
         for lane in self.queues.ready(_STARTS):
             if lane.refs[0].delivery is None:
@@ -136,13 +129,13 @@ class Tenure:
             lanes.append(lane)
         waiting = set(lanes)
         try:
-            parking = await self._ask([lane for lane in lanes if lane.asks])
+            parking = await self.hand.ask([lane for lane in lanes if lane.asks])
             for lane in lanes:
                 if parking.get(lane, ...) is None:
                     waiting.discard(lane)
                     lane.busy = False  # until the pending lists were looked through
             lanes = [lane for lane in lanes if lane in waiting]
-            await self._take(lanes)
+            await self.hand.take(lanes)
             for lane in lanes:
                 waiting.discard(lane)
                 self._begin(lane, parking.get(lane))
@@ -150,54 +143,6 @@ class Tenure:
             for lane in waiting:
                 lane.busy = False
         return bool(lanes)
-
-    async def _ask(self, lanes: list[Lane]) -> dict[Lane, Parked | None]:
-        """Of lanes that may have dead letters: behind what the first entry is to be parked; None: it cannot be told yet."""
-        behind: dict[Lane, Parked | None] = {}
-        if not lanes:
-            return behind
-        found = await self._run(self._pending.first_parked([lane.key for lane in lanes]))
-        for lane, parked in zip(lanes, found, strict=True):
-            head = lane.refs[0]
-            if parked is None:
-                lane.asks = False
-            elif parked.position == head.position:
-                head.parked = parked
-            elif parked.position < head.position:
-                behind[lane] = parked if parked.letter else None
-                if not parked.letter:
-                    self.intake.look_again()
-        return behind
-
-    async def _take(self, lanes: list[Lane]) -> None:
-        """Takes in hand what is to be started and is not."""
-        refs: list[Ref] = []
-        heads = sum(lane.refs[0].delivery is None for lane in lanes)
-        spare = self._prefetch - self.queues.in_hand - heads
-        for lane in lanes:
-            head = lane.refs[0]
-            if head.delivery is not None or head.suspect:
-                continue
-            refs.append(head)
-            for ref in lane.refs[1 : self._most_of_key]:
-                if ref.holder not in _FRESH or ref.delivery is not None or ref.unknown or spare <= 0:
-                    break
-                refs.append(ref)
-                spare -= 1
-        if not refs:
-            return
-        wanted = [Take(ref.row(), self._count(ref)) for ref in refs]
-        taken = await self._run(self._pending.take(wanted))
-        for ref, take, fields in zip(refs, wanted, taken, strict=True):
-            if fields is None:
-                ref.unknown = True
-                self.intake.look_again()
-            else:
-                self.queues.hold(ref, self._consumer.delivery(take.row, fields, take.attempt))
-
-    def _count(self, ref: Ref) -> int:
-        # What is ours already was never started: its attempt began when it was taken.
-        return max(1, ref.count) if ref.holder == self._pending.consumer else ref.count + 1
 
     def _begin(self, lane: Lane, parked: Parked | None) -> None:
         head, consumer = lane.refs[0], self._consumer
@@ -231,6 +176,7 @@ class Tenure:
                 await self._suspects.run(ref.row())
             except (ServerError, OwnershipLost) as error:
                 log.debug("a suspect waits: %s", error)
+            await self._consumer.settler.flush()
             if ref.runs:  # nothing was settled
                 self.queues.drop(ref)
                 ref.runs, ref.unknown, ref.lane.busy = False, True, False
@@ -248,6 +194,8 @@ class Tenure:
         """Lets the next entry of its key have its turn."""
         ref = self.queues.known.get((delivery.stream, delivery.id))
         if ref is None or ref.delivery is not delivery:
+            if outcome.verdict is Verdict.DEAD_LETTER:
+                self.intake.parked(delivery.key)
             return
         lane = ref.lane
         self.intake.settled(ref)
@@ -277,27 +225,15 @@ class Tenure:
     def _leaves(self, ref: Ref, outcome: Outcome) -> None:
         lane = ref.lane
         if outcome.verdict is Verdict.DEAD_LETTER:
-            self.intake.has_parked = True
-            lane.asks = not lane.key.startswith("\n")
+            self.intake.parked(lane.key)
         elif ref.parked is not None:
             lane.busy = True
             self._retried.append((lane, ref.parked))
 
     async def _unpark(self) -> None:
         while self._retried:
-            lane, parked = self._retried[-1]
-            await self._run(self._pending.unpark(parked))
-            self._retried.pop()
+            lane, parked = self._retried[0]
+            await self._consumer.client.run(self._pending.unpark(parked))
+            self._retried.pop(0)
             lane.busy = False
             self.queues.wake(lane)
-
-    async def _defer(self) -> None:
-        """Puts what is in hand in vain back into the pending list: it would take the place of other keys."""
-        refs = [ref for lane in self.intake.crowded for ref in lane.beyond(self._most_of_key)]
-        self.intake.crowded.clear()
-        deliveries = [ref.delivery for ref in refs if ref.delivery is not None]
-        for ref, delivery in zip(refs, deliveries, strict=True):
-            self.queues.drop(ref)
-            ref.holder, ref.count, ref.due = BEHIND, delivery.attempt - 1, 0.0
-        if deliveries:
-            await self._run(self._pending.defer(deliveries))

@@ -56,6 +56,11 @@ class Lane:
     queued: bool = False
     in_hand: int = 0
 
+    @property
+    def has_key(self) -> bool:
+        """Whether it is the lane of a key; else of one entry that has none."""
+        return not self.key.startswith("\n")
+
     def beyond(self, most: int) -> list[Ref]:
         """What is in hand in vain: behind an entry that waits or is not in hand, or behind so many others."""
         kept = 0
