@@ -54,7 +54,7 @@ class Hand:
                 continue
             refs.append(head)
             for ref in lane.refs[1 : self._most_of_key]:
-                if ref.holder not in _FRESH or ref.delivery is not None or ref.unknown or spare <= 0:
+                if ref.holder not in _FRESH or ref.delivery is not None or spare <= 0:
                     break
                 refs.append(ref)
                 spare -= 1
@@ -62,12 +62,13 @@ class Hand:
             return
         wanted = [Take(ref.row(), self._count(ref)) for ref in refs]
         taken = await self._consumer.client.run(self._pending.take(wanted))
-        for ref, take, fields in zip(refs, wanted, taken, strict=True):
-            if fields is None:
-                ref.unknown = True
-                self._intake.look_again()
+        for ref, take, found in zip(refs, wanted, taken, strict=True):
+            if found.fields is not None:
+                self._queues.hold(ref, self._consumer.delivery(take.row, found.fields, take.attempt))
+            elif found.row is not None:
+                self._intake.update(ref, found.row)
             else:
-                self._queues.hold(ref, self._consumer.delivery(take.row, fields, take.attempt))
+                self._intake.gone(ref)
 
     def _count(self, ref: Ref) -> int:
         # What is ours already was never started: its attempt began when it was taken.

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -66,9 +67,19 @@ class Intake:
         # One that was written while the server was asked may not be in its answer.
         self.has_parked = has_parked or self._letters != letters
 
+    def update(self, ref: Ref, row: Row) -> None:
+        """An entry that is not in hand is as the server says."""
+        ref.holder, ref.count, ref.due = row.holder, row.count, self.due(row.holder, row)
+        ref.suspect = ref.suspect and not is_waiting(row.holder)
+
+    def gone(self, ref: Ref) -> None:
+        """An entry has been settled, and nobody knows how."""
+        self._queues.remove(ref)
+        self.parked(ref.lane.key)
+
     async def step(self) -> bool:
         """Looks or reads, if there is room for what it finds; whether it did."""
-        if len(self._queues.known) >= MOST_KNOWN:
+        if len(self._queues.known) >= MOST_KNOWN and not self._queues.is_idle():
             return False
         if self._after is not None:
             await self._look(self._after)
@@ -93,8 +104,7 @@ class Intake:
         if page.after is None:
             for ref in list(self._queues.known.values()):
                 if ref.seen < number and ref.delivery is None and not ref.runs:
-                    self._queues.remove(ref)
-                    self.parked(ref.lane.key)  # it has been settled, nobody knows how
+                    self.gone(ref)
             self._queues.wake_all()
 
     def _note(self, row: Row, fields: list[bytes] | None) -> None:
@@ -102,18 +112,22 @@ class Intake:
         if ref is not None and (ref.delivery is not None or ref.runs):
             ref.seen = self._look_number
             return
-        if ref is None:
-            key = self._consumer.key_of(row.stream, row.id, fields) if fields else ""
-            lane = self._queues.lane(key, (row.stream, row.id), asks=self.has_parked)
-            ref = Ref(row.stream, row.id, lane, row.holder, row.count, unknown=True)
-            self._queues.add(ref)
-            if lane.in_hand:
-                self.crowded.add(lane)
-        ref.seen, ref.holder, ref.count, ref.unknown = self._look_number, row.holder, row.count, False
-        ref.due = self.due(row.holder, row)
         if fields is not None and not is_waiting(row.holder) and row.holder != self._pending.consumer:
-            ref.holder, ref.suspect = self._pending.consumer, True  # the look has moved it
-        self._queues.wake(ref.lane)
+            row, is_suspect = replace(row, holder=self._pending.consumer), True  # the look has moved it
+        else:
+            is_suspect = ref is not None and ref.suspect
+        if ref is not None:
+            ref.seen, ref.suspect = self._look_number, is_suspect
+            self.update(ref, row)
+            self._queues.wake(ref.lane)
+            return
+        key = self._consumer.key_of(row.stream, row.id, fields) if fields else ""
+        lane = self._queues.lane(key, (row.stream, row.id), asks=self.has_parked)
+        due = self.due(row.holder, row)
+        ref = Ref(row.stream, row.id, lane, row.holder, row.count, due, is_suspect, seen=self._look_number)
+        self._queues.add(ref)
+        if lane.in_hand:
+            self.crowded.add(lane)
 
     def due(self, holder: str, row: Row) -> float:
         """When an entry that waits there is to be tried again, a time.monotonic()."""

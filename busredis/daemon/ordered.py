@@ -176,13 +176,16 @@ class OrderedConsumer(Consumer):
         alone: bool = False,
     ) -> Delivery | None:
         try:
-            [fields] = await self.client.run(self.pending.take([Take(row, count, alone)]))
+            [taken] = await self.client.run(self.pending.take([Take(row, count, alone)]))
         except OwnershipLost:
             self.ownership.lose()
             return None
-        if fields is None or self.tenure is None:
+        if self.tenure is None:
             return None
-        delivery = self.delivery(row, fields, count)
+        if taken.fields is None:
+            self.tenure.not_claimed(row, taken.row)
+            return None
+        delivery = self.delivery(row, taken.fields, count)
         self.tenure.claimed(delivery)
         return delivery
 

@@ -14,7 +14,7 @@ from busredis.delivery.lanes import Gate
 from busredis.delivery.model import RELEASE, Delivery, Outcome, Verdict
 from busredis.delivery.ordered_lanes import Lane, Queues, Ref
 from busredis.delivery.ordered_pending import OwnershipLost, Parked
-from busredis.delivery.pending import waiting_name
+from busredis.delivery.pending import Row, waiting_name
 from busredis.errors import GroupMissing, ServerError
 from busredis.keys import WAITING
 
@@ -117,8 +117,8 @@ class Tenure:
     # What is started.
 
     async def _start(self) -> bool:
-        room = self.hand.room()
-        lanes = []
+        """Starts the first entry of each lane that can go on, as far as there is room; whether there was any."""
+        lanes, room = {}, self.hand.room()
         for lane in self.queues.ready(_STARTS):
             if lane.refs[0].delivery is None:
                 if room <= 0:
@@ -126,46 +126,41 @@ class Tenure:
                     continue
                 room -= 1
             lane.busy = True
-            lanes.append(lane)
-        waiting = set(lanes)
+            lanes[lane] = lane.refs[0]
         try:
             parking = await self.hand.ask([lane for lane in lanes if lane.asks])
-            for lane in lanes:
-                if parking.get(lane, ...) is None:
-                    waiting.discard(lane)
-                    lane.busy = False  # until the pending lists were looked through
-            lanes = [lane for lane in lanes if lane in waiting]
-            await self.hand.take(lanes)
-            for lane in lanes:
-                waiting.discard(lane)
-                self._begin(lane, parking.get(lane))
+            going_on = [lane for lane in lanes if parking.get(lane, ...) is not None]
+            await self.hand.take(going_on)
+        except BaseException:
+            parking, going_on = {}, []
+            raise
         finally:
-            for lane in waiting:
-                lane.busy = False
+            for lane, head in lanes.items():
+                is_first = bool(lane.refs) and lane.refs[0] is head
+                if lane not in going_on or not is_first or not self._begin(lane, parking.get(lane)):
+                    lane.busy = False
+                    if lane in going_on:
+                        self.queues.wake(lane)
         return bool(lanes)
 
-    def _begin(self, lane: Lane, parked: Parked | None) -> None:
+    def _begin(self, lane: Lane, parked: Parked | None) -> bool:
+        """Starts the first entry of a lane, or parks it; false if it is not there to be."""
         head, consumer = lane.refs[0], self._consumer
-        if head.suspect and head.delivery is None and parked is None:
-            head.runs = True
-            self._suspected.put_nowait(head)
-        elif head.suspect and head.delivery is None:
-            head.suspect = False  # it is only parked
-            lane.busy = False
-            self.queues.wake(lane)
-        elif head.delivery is None:
-            lane.busy = False
-        elif parked is not None:
-            head.runs = True
-            why = f"parked behind the dead letter {parked.letter} of entry {parked.position[0]}-{parked.position[1]}"
-            consumer.settler.hold(head.delivery)
-            consumer.settler.add(
-                head.delivery, Outcome(Verdict.DEAD_LETTER, "behind", why, behind=parked.member)
-            )
-        else:
-            head.runs = True
-            consumer.settler.hold(head.delivery)
+        if head.delivery is None:
+            if head.suspect and parked is None:
+                head.runs = True
+                self._suspected.put_nowait(head)
+                return True
+            head.suspect = False  # it is taken to be parked, not to be run
+            return False
+        head.runs = True
+        consumer.settler.hold(head.delivery)
+        if parked is None:
             consumer.lanes.put(head.delivery)
+            return True
+        why = f"parked behind the dead letter {parked.letter} of entry {parked.position[0]}-{parked.position[1]}"
+        consumer.settler.add(head.delivery, Outcome(Verdict.DEAD_LETTER, "behind", why, behind=parked.member))
+        return True
 
     async def _run_suspects(self) -> None:
         while not self._ending:
@@ -179,8 +174,9 @@ class Tenure:
             await self._consumer.settler.flush()
             if ref.runs:  # nothing was settled
                 self.queues.drop(ref)
-                ref.runs, ref.unknown, ref.lane.busy = False, True, False
-                self.intake.look_again()
+                ref.runs, ref.lane.busy = False, False
+                self.queues.wake(ref.lane)
+                self.wake()
 
     # What has ended.
 
@@ -189,6 +185,14 @@ class Tenure:
         ref = self.queues.known.get((delivery.stream, delivery.id))
         if ref is not None:
             self.queues.hold(ref, delivery)
+
+    def not_claimed(self, row: Row, found: Row | None) -> None:
+        """A suspect is not as it was seen."""
+        ref = self.queues.known.get((row.stream, row.id))
+        if ref is not None and found is not None:
+            self.intake.update(ref, found)
+        elif ref is not None:
+            self.intake.gone(ref)
 
     def settled(self, delivery: Delivery, outcome: Outcome) -> None:
         """Lets the next entry of its key have its turn."""
@@ -204,8 +208,7 @@ class Tenure:
         if outcome.verdict is Verdict.RELEASE:
             ref.holder, ref.count, ref.due = f"{WAITING}-0", delivery.attempt - 1, 0.0
         elif delivery.lost:
-            ref.unknown = True
-            self.intake.look_again()
+            ref.due = 0.0  # to be taken again, which tells what has become of it
         elif outcome.verdict is Verdict.RETRY:
             self._waits(ref, outcome)
         else:

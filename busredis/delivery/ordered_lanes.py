@@ -30,8 +30,6 @@ class Ref:
     delivery: Delivery | None = None
     #: It has been given to a lane, or to the runner of suspects, and is not settled yet.
     runs: bool = False
-    #: What the server did with it is not known: it stays where it is until the pending list was looked at.
-    unknown: bool = False
     #: The look through the pending lists that saw it last.
     seen: int = 0
     #: It was a dead letter, and is tried again.
@@ -114,7 +112,7 @@ class Queues:
         if ref.delivery is None:
             ref.lane.in_hand += 1
             self.in_hand += 1
-        ref.delivery = delivery
+        ref.delivery, ref.holder, ref.count = delivery, delivery.holder, delivery.attempt
 
     def drop(self, ref: Ref) -> None:
         """An entry is not in hand any more."""
@@ -133,7 +131,7 @@ class Queues:
 
     def wake(self, lane: Lane) -> None:
         """Looks whether the first entry of a lane can be started: now, later, or not before something else happens."""
-        if lane.busy or lane.queued or not lane.refs or lane.refs[0].unknown:
+        if lane.busy or lane.queued or not lane.refs:
             return
         due = lane.refs[0].due
         if due > time.monotonic():
@@ -155,13 +153,17 @@ class Queues:
         while self._ready and len(found) < most:
             lane = self._ready.popleft()
             lane.queued = False
-            if lane.busy or not lane.refs or lane.refs[0].unknown:
+            if lane.busy or not lane.refs:
                 continue
             if lane.refs[0].due > now:
                 self.wake(lane)
             else:
                 found.append(lane)
         return found
+
+    def is_idle(self) -> bool:
+        """Whether nothing is in hand, nothing can be started, and nothing will be due."""
+        return not (self.in_hand or self._ready or self._timers)
 
     def next_due(self) -> float | None:
         """When the first entry that waits is due, a time.monotonic()."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from busredis.commands import Arg, Flow, pairs, raw, script
 from busredis.delivery.model import RELEASE, Delivery, Outcome
@@ -45,6 +45,13 @@ class Take(NamedTuple):
     row: Row
     attempt: int
     alone: bool = False
+
+
+class Taken(NamedTuple):
+    """An entry in hand, with its `fields` (none if it was deleted); or, with None, how it is: no `row` if it is settled."""
+
+    fields: list[bytes] | None
+    row: Row | None = None
 
 
 class Parked(NamedTuple):
@@ -100,15 +107,15 @@ class OrderedPending(Pending):
         rows.sort(key=lambda pair: parse_id(pair[0].id.decode()))
         return Page(bool(has_parked), following or None, rows)
 
-    def take(self, wanted: Sequence[Take]) -> Flow[list[list[bytes] | None]]:
-        """Takes entries in hand; the fields of each, none if it was deleted, None if it is not as it was seen."""
+    def take(self, wanted: Sequence[Take]) -> Flow[list[Taken]]:
+        """Takes entries in hand, each if it is as it was seen."""
         keys = [self.keys.lease(self.group), self.keys.failures(self.group), *self.streams]
         args: list[Arg] = [self.group, self.consumer, self.token]
         for row, attempt, alone in wanted:
             noted: Arg = int(time.time() * 1000) if alone else ""
             args += (self._places[row.stream], row.id, row.holder, row.count, attempt, noted)
         reply = self._owned((yield from script("take", keys, args)))
-        return [None if fields == 0 else fields for fields in reply]
+        return [_taken(row, found) for (row, *_), found in zip(wanted, reply, strict=True)]
 
     def defer(self, deliveries: Sequence[Delivery]) -> Flow[None]:
         """Lets entries that were not started wait in the pending list behind another one of their key."""
@@ -154,10 +161,21 @@ class OrderedPending(Pending):
         self._number += 1
         return [self.group, self.consumer, self.token, self._number]
 
-    def _owned(self, reply: list | None) -> list:  # type: ignore[type-arg]  # a raw reply
+    def _owned(self, reply: list[Any] | None) -> list[Any]:
         if reply is None:
             raise OwnershipLost(self.group)
         return reply
+
+
+def _taken(row: Row, found: list[Any]) -> Taken:
+    match found:
+        case [b"taken", fields]:
+            return Taken(fields)
+        case [b"deleted"]:
+            return Taken([])
+        case [b"other", holder, idle, count]:
+            return Taken(None, Row(row.stream, row.id, holder.decode(), idle, count))
+    return Taken(None)
 
 
 def _parked(key: str, member: bytes) -> Parked:
