@@ -85,6 +85,40 @@ class Keys:
         """hash: by stream, the id up to which this group has nothing open; where a lost group is restored."""
         return f"{self.tag}:checkpoint:{group}"
 
+    @property
+    def checkpoint_prefix(self) -> str:
+        """What stands before the name of a group in the key of its checkpoint."""
+        return f"{self.tag}:checkpoint:"
+
+    @property
+    def groups(self) -> str:
+        """set: the groups that a daemon has run; each may have a checkpoint."""
+        return f"{self.tag}:groups"
+
+    @property
+    def retention(self) -> str:
+        """hash: by event type, how long its entries are kept; what is not named is kept for good."""
+        return f"{self.tag}:retention"
+
+    @property
+    def trimmed(self) -> str:
+        """hash: by event type, the id of the last entry that was trimmed."""
+        return f"{self.tag}:trimmed"
+
+    @property
+    def schedule(self) -> str:
+        """zset: the ids of events that are to be appended, by the unix ms at which they are due."""
+        return f"{self.tag}:schedule"
+
+    @property
+    def scheduled(self) -> str:
+        """hash: by id, an event that is to be appended, `<event type> <fingerprint or -> <JSON>`."""
+        return f"{self.tag}:scheduled"
+
+    def lease(self, task: str) -> str:
+        """string: the daemon that does this task for all of them, for a while."""
+        return f"{self.tag}:lease:{task}"
+
     def failures(self, group: str) -> str:
         """hash: by `stream id`, the first failure (unix ms) and the last error of an entry that waits."""
         return f"{self.tag}:failures:{group}"
@@ -123,7 +157,8 @@ class Keys:
     def known(self, key: str) -> bool:
         """Whether this module could have spelled `key`."""
         kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease"
-        pattern = rf"{re.escape(self.tag)}:(clock|types|tracking|schedule|({kinds}):.+)"
+        single = "clock|types|tracking|schedule|scheduled|groups|retention|trimmed"
+        pattern = rf"{re.escape(self.tag)}:({single}|({kinds}):.+)"
         return re.fullmatch(pattern, key, re.DOTALL) is not None
 
 

@@ -57,6 +57,8 @@ class Pending:
             ("XGROUP", "CREATE", stream, self.group, known.get(stream, first), "MKSTREAM")
             for stream in self.streams
         ]
+        # Known before it is there: retention keeps what the checkpoints of known groups still need.
+        yield from raw("SADD", self.keys.groups, self.group)
         replies = yield from many(commands)
         created = []
         for stream, reply in zip(self.streams, replies, strict=True):

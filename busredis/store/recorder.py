@@ -174,23 +174,34 @@ class Recorder:
             stream = self.keys.stream(event_type)
             commands.append(("XRANGE", stream, f"({after}", read.upto, "COUNT", read.count))
             commands.append(("XINFO", "STREAM", stream))
-        replies = yield from many(commands)
+        # Last, so that what was trimmed while the streams were read is noticed.
+        commands.append(("HMGET", self.keys.trimmed, *read.after))
+        *replies, trimmed = yield from many(commands)
+        if isinstance(trimmed, ServerError):
+            raise trimmed
         found: dict[str, list[Entry]] = {}
         for index, (event_type, after) in enumerate(read.after.items()):
             entries, info = replies[2 * index], replies[2 * index + 1]
             if isinstance(entries, ServerError):
                 raise entries
+            _check_trimmed(event_type, after, trimmed[index])
             if not isinstance(info, ServerError):
                 _check_whole(event_type, after, info)
             found[event_type] = [(entry_id.decode(), fields) for entry_id, fields in entries]
         return found
 
 
+def _check_trimmed(event_type: str, after: str, trimmed: bytes | None) -> None:
+    """Raises PositionGone if busredis itself trimmed entries above `after`, which is known exactly on every server."""
+    if trimmed is not None and parse_id(trimmed.decode()) > parse_id(after):
+        raise PositionGone(event_type, after, trimmed.decode())
+
+
 def _check_whole(event_type: str, after: str, info: list[Any]) -> None:
     """Raises PositionGone if entries above `after` were removed, as far as the server tells.
 
     From Redis 7.0 on it knows the last entry that XDEL removed, and how many were ever added: what XTRIM removed is
-    certain to have been behind the beginning only (https://redis.io/docs/latest/commands/xinfo-stream/).
+    certain to have been behind the beginning only, if it was not busredis that trimmed (https://redis.io/docs/latest/commands/xinfo-stream/).
     """
     values = {info[index]: info[index + 1] for index in range(0, len(info), 2)}
     removed = values.get(b"max-deleted-entry-id", b"0-0").decode()

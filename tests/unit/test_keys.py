@@ -19,6 +19,12 @@ def every_key(keys):
         keys.checkpoint("mail"),
         keys.failures("mail"),
         keys.stats("mail"),
+        keys.groups,
+        keys.retention,
+        keys.trimmed,
+        keys.schedule,
+        keys.scheduled,
+        keys.lease("retention"),
         keys.view("denials:eve {x} *\n"),
     ]
 
