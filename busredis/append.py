@@ -154,11 +154,13 @@ class Appender:
                 f"written, but not confirmed as {self.settings.durability} within the timeout"
             )
 
-    def after(self, error: ServerError, attempt: Attempt, batch: Sequence[Record]) -> float:
+    def after(
+        self, error: ServerError, attempt: Attempt, batch: Sequence[Record], what: str | None = None
+    ) -> float:
         """Seconds to wait before the next try. Raises the outcome when there is none: refused or indeterminate."""
         if not isinstance(error, NotSent | ServerUnavailable | CommandRefused):
             attempt.may_have_run = True
-        what = f"{len(batch)} event(s), the first of type {batch[0].event_type}"
+        what = what or f"{len(batch)} event(s), the first of type {batch[0].event_type}"
         final = isinstance(error, CommandRefused) or str(error).startswith("OOM")
         left = attempt.deadline - time.monotonic()
         if not final and left > attempt.pause:

@@ -13,6 +13,7 @@ from busredis.codec import Codec
 from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
 from busredis.daemon.lease import Lease
 from busredis.daemon.reclaimer import Reclaimer
+from busredis.daemon.scheduler import Scheduler
 from busredis.daemon.signals import on_stop
 from busredis.delivery.context import Tools
 from busredis.delivery.lanes import Gate
@@ -92,12 +93,13 @@ class Daemon:
         consumers = [self._consumer(handler, tools, gate) for handler in self.handlers]
         gate.lanes = [consumer.lanes for consumer in consumers]
         reclaimers = [Reclaimer(consumer, gate, self.settings) for consumer in consumers]
+        scheduler = Scheduler(tools.keys, client, self.settings, self.name)
         lease = Lease(Client(self._url, timeout=_TIMEOUT), consumers, self.settings)
         with on_stop(self._stop):
             lease.start()
             beat = asyncio.create_task(lease.beat())
             try:
-                await self._run(consumers, reclaimers, reader)
+                await self._run(consumers, reclaimers, scheduler, reader)
             finally:
                 beat.cancel()
                 # Last, since what still runs must keep its lease until it is settled or handed back.
@@ -112,7 +114,13 @@ class Daemon:
         process = Process(handler, Codec(self.settings.max_event_bytes), tools)
         return Consumer(pending, process, tools.client, gate, self.settings)
 
-    async def _run(self, consumers: list[Consumer], reclaimers: list[Reclaimer], reader: AsyncClient) -> None:
+    async def _run(
+        self,
+        consumers: list[Consumer],
+        reclaimers: list[Reclaimer],
+        scheduler: Scheduler,
+        reader: AsyncClient,
+    ) -> None:
         assert self._stopping is not None
         await self._prepare(consumers)
         settlers = [asyncio.create_task(consumer.settler.run()) for consumer in consumers]
@@ -121,10 +129,11 @@ class Daemon:
             consumer.use_reader(reader)
             reading.append(asyncio.create_task(consumer.run()))
         reading += [asyncio.create_task(reclaimer.run()) for reclaimer in reclaimers]
+        reading.append(asyncio.create_task(scheduler.run()))
         log.info("daemon %s runs %s", self.name, ", ".join(handler.name for handler in self.handlers))
         stopped = asyncio.create_task(self._stopping.wait())
         watch = (
-            [stopped, asyncio.create_task(self._until_empty(consumers, reclaimers))]
+            [stopped, asyncio.create_task(self._until_empty(consumers, reclaimers, scheduler))]
             if self._burst
             else [stopped]
         )
@@ -132,6 +141,7 @@ class Daemon:
         for consumer, reclaimer in zip(consumers, reclaimers, strict=True):
             consumer.stop()
             reclaimer.stop()
+        scheduler.stop()
         await self._drain(consumers, reading)
         for task in [*watch, *settlers, *reading]:
             task.cancel()
@@ -195,28 +205,36 @@ class Daemon:
         for task in flushing:
             task.cancel()
 
-    async def _until_empty(self, consumers: list[Consumer], reclaimers: list[Reclaimer]) -> None:
-        """Returns when every group has read all and nothing is pending in it, whoever holds it.
+    async def _until_empty(
+        self, consumers: list[Consumer], reclaimers: list[Reclaimer], scheduler: Scheduler
+    ) -> None:
+        """Returns when every group has read all, nothing is pending in it, whoever holds it, and nothing is due.
 
         What a handler publishes is there before its own entry is settled: a read that began after the last settlement
         and found nothing leaves nothing out.
         """
         while True:
             await asyncio.sleep(0.02)
-            settled_at = max(consumer.settled_at for consumer in consumers)
+            settled_at = _latest(consumers, scheduler)
             if any(c.settler.held or c.empty_since <= settled_at for c in consumers):
                 continue
             try:
                 for reclaimer in reclaimers:
                     await reclaimer.sweep()
+                await scheduler.look()
             except ServerError:
                 continue
             if (
                 all(r.pending_in_group == 0 for r in reclaimers)
                 and all(c.empty_since > settled_at and not c.settler.held for c in consumers)
-                and settled_at == max(consumer.settled_at for consumer in consumers)
+                and settled_at == _latest(consumers, scheduler)
             ):
                 return
+
+
+def _latest(consumers: list[Consumer], scheduler: Scheduler) -> float:
+    """When something was settled or appended here last."""
+    return max(scheduler.appended_at, *(consumer.settled_at for consumer in consumers))
 
 
 def _chosen(routers: tuple[Router, ...], groups: list[str] | None) -> list[Handler]:
