@@ -16,6 +16,17 @@ _DURATION = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>ms|s|m|h|d)?")
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
+def read_duration(text: str) -> timedelta | None:
+    """What "30", "1.5", "500ms", "2m", "30d" say, seconds if there is no unit; None if it is no duration."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        return None
+    try:
+        return timedelta(**{_UNITS[found["unit"] or "s"]: float(found["number"])})
+    except OverflowError:
+        return None
+
+
 class Settings(BaseSettings):
     """Every knob of busredis with its default. Durations are `timedelta` (a variable: "30", "500ms", "2m")."""
 
@@ -62,8 +73,8 @@ class Settings(BaseSettings):
         # A variable is text, and pydantic reads text as ISO 8601 or H:M:S only: "30", "1.5", "500ms", "2m" are clearer.
         if not isinstance(value, str) or cls.model_fields[str(info.field_name)].annotation is not timedelta:
             return value
-        found = _DURATION.fullmatch(value.strip())
-        return timedelta(**{_UNITS[found["unit"] or "s"]: float(found["number"])}) if found else value
+        found = read_duration(value)
+        return value if found is None else found
 
     @model_validator(mode="after")
     def _check(self) -> Self:

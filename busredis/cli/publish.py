@@ -49,14 +49,14 @@ def publish(
     namespace: Namespace = None,
 ) -> None:
     """Publish one event, or a file of them: publish UserLoggedInEvent '{"username": "ada"}'."""
-    _import(modules)
+    import_classes(modules)
     if jsonl is None and (event_type is None or json is None):
         raise SettingsError("name an event type and its JSON, or --jsonl FILE: busredis publish TYPE '{...}'")
     with ExitStack() as stack:
         if jsonl is None:
             assert event_type is not None
             assert json is not None
-            event = _parse(json.encode(), "the JSON", event_type)
+            event = parse(json.encode(), "the JSON", event_type)
             publisher = stack.enter_context(Publisher(url, namespace=namespace))
             typer.echo(publisher.publish(event, key=key))
             return
@@ -75,7 +75,7 @@ def _publish_lines(publisher: Publisher, lines: Iterable[bytes], rejects: Binary
         if not line.strip():
             continue
         try:
-            waiting.append(_parse(line, f"line {number}", None))
+            waiting.append(parse(line, f"line {number}", None))
         except BadLine:
             bad += 1
             if rejects is None:
@@ -97,7 +97,8 @@ def _publish_lines(publisher: Publisher, lines: Iterable[bytes], rejects: Binary
         raise typer.Exit(1)
 
 
-def _parse(raw_json: bytes, place: str, event_type: str | None) -> DomainEvent:
+def parse(raw_json: bytes, place: str, event_type: str | None) -> DomainEvent:
+    """The event, or one of `event_type` with this payload. Raises BadLine that names the place."""
     try:
         data: Any = orjson.loads(raw_json)
         if event_type is not None and isinstance(data, dict):
@@ -148,7 +149,8 @@ def _print_entry(event_type: str, entry_id: bytes, fields: list[bytes]) -> None:
     typer.echo(orjson.dumps({"id": entry_id.decode(), "event_type": event_type, **found}).decode())
 
 
-def _import(modules: list[str] | None) -> None:
+def import_classes(modules: list[str] | None) -> None:
+    """Imports these modules, or the catalog, so that their event classes are known. Raises SettingsError."""
     sys.path.insert(0, "")
     for name in modules or ["busredis.catalog"]:
         try:
