@@ -49,7 +49,7 @@ def run(url: str, count: int = _COUNT) -> None:
         f"{len(late):,} fell due within 2 s beside them, in ms late: median {late[len(late) // 2]:,.0f}, max {late[-1]:,.0f}"
     )
     started, moved = time.perf_counter(), 0
-    server.zadd(keys.schedule, {one: 0 for one in server.zrange(keys.schedule, 0, 99_999)})
+    server.zadd(keys.schedule, dict.fromkeys(server.zrange(keys.schedule, 0, 99999), 0))
     started = time.perf_counter()
     while appended := client.run(append_due(keys, settings, "bench")).appended:
         moved += appended

@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     grace: timedelta = timedelta(seconds=8)
     #: How often waiting and abandoned entries are looked for.
     sweep: timedelta = timedelta(seconds=1)
+    #: How often one of the daemons trims what is to be kept no longer.
+    trim_every: timedelta = timedelta(minutes=1)
     #: How long one blocking read waits for new entries; an idle daemon stops within it.
     block: timedelta = timedelta(seconds=1)
     #: Most entries that one handler of one daemon holds at a time, all of them leased.
@@ -78,7 +80,15 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("publish_timeout", "lease", "sweep", "block", "reconnect_cap", "once_window"):
+        for name in (
+            "publish_timeout",
+            "lease",
+            "sweep",
+            "block",
+            "reconnect_cap",
+            "once_window",
+            "trim_every",
+        ):
             if getattr(self, name) <= timedelta(0):
                 raise ValueError(f"{name} must be longer than 0 s, it is {getattr(self, name)}")
         if self.grace < timedelta(0):

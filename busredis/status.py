@@ -9,17 +9,24 @@ from busredis.delivery.pending import is_waiting
 from busredis.errors import GroupMissing
 from busredis.histories import AggregateStatus, weigh
 from busredis.keys import Keys, parse_id
+from busredis.retention import find_policies, pinned_by, server_ms
 
 
 @dataclass(frozen=True)
 class StreamStatus:
-    """One type stream; `bytes` is MEMORY USAGE."""
+    """One type stream; `bytes` is MEMORY USAGE.
+
+    `retention` is what is set for it; `pinned_by` why entries stay beyond it: `group <name>`, which has not acknowledged
+    them, `aggregates`, whose histories refer to them, `nobody`, since no group has read them; "" if nothing does.
+    """
 
     event_type: str
     length: int
     first_id: str | None
     last_id: str | None
     bytes: int
+    retention: str
+    pinned_by: str
 
 
 @dataclass
@@ -51,6 +58,8 @@ def read_status(keys: Keys) -> Flow[Status]:
     """The state of a namespace; not one instant, but each row is what the server said."""
     streams: list[StreamStatus] = []
     groups: dict[str, GroupStatus] = {}
+    policies = yield from find_policies(keys)
+    now_ms = yield from server_ms()
     for key in (yield from scan(keys.every_stream)):
         event_type = keys.event_type(key)
         info = pairs((yield from raw("XINFO", "STREAM", key)))
@@ -58,7 +67,8 @@ def read_status(keys: Keys) -> Flow[Status]:
         first, last = (
             info[name][0].decode() if info[name] else None for name in ("first-entry", "last-entry")
         )
-        streams.append(StreamStatus(event_type, info["length"], first, last, size or 0))
+        kept, pinned = policies.text(event_type), (yield from pinned_by(keys, policies, event_type, now_ms))
+        streams.append(StreamStatus(event_type, info["length"], first, last, size or 0, kept, pinned))
         for row in (yield from raw("XINFO", "GROUPS", key)):
             found = pairs(row)
             name = found["name"].decode()

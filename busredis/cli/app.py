@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from busredis.cli import aggregate, dead, publish, run, schedule, server, snapshots, status
+from busredis.cli import aggregate, dead, groups, publish, retention, run, schedule, server, snapshots, status
 from busredis.errors import BusError, RegistrationError, SettingsError
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ app.command("status")(status.status)
 app.command("demo")(run.demo)
 app.add_typer(dead.app, name="dead")
 app.add_typer(aggregate.app, name="aggregate")
+app.add_typer(groups.app, name="groups")
+app.add_typer(retention.app, name="retention")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(snapshots.app, name="snapshots")
 

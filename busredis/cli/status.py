@@ -13,10 +13,14 @@ def status(*, url: Url = None, namespace: Namespace = None, json: Json = False) 
         print_json(found)
         return
     streams: list[list[object]] = [
-        [s.event_type, s.length, s.bytes, round(s.bytes / s.length) if s.length else 0, s.last_id or "-"]
+        [
+            *(s.event_type, s.length, s.bytes, round(s.bytes / s.length) if s.length else 0),
+            *(s.last_id or "-", s.retention, s.pinned_by or "-"),
+        ]
         for s in found.streams
     ]
-    print_table("Streams", ["event type", "entries", "bytes", "bytes/entry", "last id"], streams)
+    columns = ["event type", "entries", "bytes", "bytes/entry", "last id", "retention", "pinned by"]
+    print_table("Streams", columns, streams)
     if found.aggregates:
         print_table(
             "Aggregates",
