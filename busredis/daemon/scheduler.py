@@ -22,7 +22,7 @@ _PAGE = 500
 _OFTEN = 0.8
 #: For so long a daemon is the one that looks often; the others look as seldom, and a little after something is due.
 _LEASE = 5.0
-_BEHIND = 0.4
+_BEHIND = 0.2, 0.6
 #: Least pause between two looks, however soon something is due.
 _LEAST_PAUSE = 0.01
 #: What a stream refused is tried again after a minute.
@@ -98,10 +98,9 @@ def _pause(found: Due) -> float:
     if found.seconds == 0:
         return _LEAST_PAUSE  # there is more, or it is due within this millisecond
     # Jitter, so that the looks of many daemons do not meet.
-    chance = random.uniform(0.9, 1.0)  # noqa: S311
-    if found.looks_often:
-        pause = _OFTEN * chance
-        return max(_LEAST_PAUSE, pause if found.seconds is None else min(pause, found.seconds))
-    pause = _LEASE * chance
-    # If it was not appended by then, who looks often is gone.
-    return pause if found.seconds is None else min(pause, found.seconds + _BEHIND * (2 * chance - 1))
+    pause = (_OFTEN if found.looks_often else _LEASE) * random.uniform(0.9, 1.0)  # noqa: S311
+    if found.seconds is None:
+        return pause
+    # If it was not appended a little later, who looks often is gone.
+    behind = 0.0 if found.looks_often else random.uniform(*_BEHIND)  # noqa: S311
+    return max(_LEAST_PAUSE, min(pause, found.seconds + behind))
