@@ -63,10 +63,11 @@ class Schedules:
     def move(self, schedule_id: str, *, at: datetime | None, delay: Delay | None) -> Change:
         """Another time for what is scheduled. Raises PublishRefused."""
         due, millis = time_of(at, delay)
-        return Change("move", schedule_id, millis, orjson.dumps(due))
+        return Change("move", _checked(schedule_id), millis, orjson.dumps(due))
 
     def cancel(self, schedule_id: str) -> Change:
-        return Change("cancel", schedule_id)
+        """Out of the schedule. Raises PublishRefused."""
+        return Change("cancel", _checked(schedule_id))
 
     def begin(self) -> Attempt:
         """Numbers the next call and starts its clock; one call at a time."""
@@ -107,18 +108,33 @@ def find_scheduled(keys: Keys, limit: int) -> Flow[list[Scheduled]]:
     found = yield from raw("ZRANGE", keys.schedule, 0, limit - 1, "WITHSCORES")
     if not found:
         return []
-    ids = [schedule_id.decode() for schedule_id in found[::2]]
+    ids = found[::2]
     [values] = yield from many([("HMGET", keys.scheduled, *ids)])
     if isinstance(values, ServerError):
         raise values
-    rows = []
-    for schedule_id, score, value in zip(ids, found[1::2], values, strict=True):
-        if value is None:
-            continue  # it was appended or cancelled meanwhile
-        event_type, _, event = value.split(b" ", 2)
+    # What has no value was appended or cancelled meanwhile.
+    rows = zip(ids, found[1::2], values, strict=True)
+    return [_scheduled(schedule_id, score, value) for schedule_id, score, value in rows if value is not None]
+
+
+def _scheduled(schedule_id: bytes, score: bytes, value: bytes) -> Scheduled:
+    try:
         at = _EPOCH + timedelta(milliseconds=int(float(score)))
-        rows.append(Scheduled(schedule_id, at, event_type.decode(), orjson.loads(event)))
-    return rows
+    except OverflowError:
+        at = datetime.max.replace(tzinfo=UTC)
+    event_type, _, rest = value.partition(b" ")
+    try:
+        event = orjson.loads(rest.partition(b" ")[2])
+    except orjson.JSONDecodeError:
+        event = None
+    if not isinstance(event, dict):
+        event = {"unreadable": value.decode("utf-8", "backslashreplace")}  # another program wrote it
+    return Scheduled(
+        schedule_id.decode("utf-8", "backslashreplace"),
+        at,
+        event_type.decode("utf-8", "backslashreplace"),
+        event,
+    )
 
 
 def time_of(at: datetime | None, delay: Delay | None, now: datetime | None = None) -> tuple[datetime, int]:
@@ -139,6 +155,14 @@ def time_of(at: datetime | None, delay: Delay | None, now: datetime | None = Non
         return now, _micros(now) // 1000
     at = at.astimezone(UTC)
     return at, -(-_micros(at) // 1000)  # rounded up: never early
+
+
+def _checked(schedule_id: str) -> str:
+    try:
+        schedule_id.encode()
+    except (AttributeError, UnicodeEncodeError):
+        raise PublishRefused(f"{schedule_id!r} can be no id in the schedule") from None
+    return schedule_id
 
 
 def _micros(at: datetime) -> int:

@@ -13,6 +13,8 @@ from busredis.errors import SettingsError
 Durability = Literal["memory", "fsync", "replica"]
 
 _DURATION = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>ms|s|m|h|d)?")
+#: Beyond this a duration is a slip of the pen, and milliseconds of it soon more than the server takes.
+_LONGEST = timedelta(days=366)
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -76,6 +78,8 @@ class Settings(BaseSettings):
         if not isinstance(value, str) or cls.model_fields[str(info.field_name)].annotation is not timedelta:
             return value
         found = read_duration(value)
+        if found is None and _DURATION.fullmatch(value.strip()):
+            raise ValueError(f"a duration is at most {_LONGEST.days} days")
         return value if found is None else found
 
     @model_validator(mode="after")
@@ -91,6 +95,8 @@ class Settings(BaseSettings):
         ):
             if getattr(self, name) <= timedelta(0):
                 raise ValueError(f"{name} must be longer than 0 s, it is {getattr(self, name)}")
+            if getattr(self, name) > _LONGEST:
+                raise ValueError(f"{name} is at most {_LONGEST.days} days, it is {getattr(self, name)}")
         if self.grace < timedelta(0):
             raise ValueError(f"grace must not be negative, it is {self.grace}")
         if self.sweep > self.lease:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.terminal import printable
 from busredis.errors import SettingsError
 from busredis.groups import Group, abandoned, find_groups, prune
 from busredis.settings import read_duration
@@ -58,7 +59,7 @@ def prune_(
         print_json({"abandoned": chosen, "pruned": [group.name for group in pruned]})
         return
     for group in pruned:
-        console.print(f"removed {group.name}", highlight=False)
+        console.print(printable(f"removed {group.name}"), highlight=False, markup=False)
 
 
 def _show(groups: list[Group]) -> None:

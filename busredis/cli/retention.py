@@ -5,7 +5,9 @@ from typing import Annotated
 import typer
 
 from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.terminal import printable
 from busredis.errors import SettingsError
+from busredis.events.fields import valid_type_name
 from busredis.retention import EVERY_TYPE, Retention, find_kept, plan, set_retention, trim
 from busredis.settings import read_duration
 
@@ -41,7 +43,9 @@ def set_(
     age = None if max_age is None else read_duration(max_age)
     if max_age is not None and age is None:
         raise SettingsError(f"--max-age {max_age}: a number and a unit, such as 90, 12h or 30d")
-    if event_type == EVERY_TYPE and histories:
+    if event_type != EVERY_TYPE:
+        valid_type_name(event_type)
+    elif histories:
         raise SettingsError("--histories is decided type by type: name the type")
     retention = Retention(max_age=age, max_length=max_length, acked=acked, histories=histories)
     client, keys = connect(url, namespace)
@@ -74,4 +78,5 @@ def apply(*, url: Url = None, namespace: Namespace = None, json: Json = False) -
         return
     for name, trimmed in found.items():
         pinned = f", the rest is pinned by {trimmed.pinned_by}" if trimmed.pinned_by else ""
-        console.print(f"{name}: {trimmed.removed:,} removed{pinned}", highlight=False, markup=False)
+        text = printable(f"{name}: {trimmed.removed:,} removed{pinned}")
+        console.print(text, highlight=False, markup=False)

@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
-from busredis.cli.publish import Import, import_classes, parse
+from busredis.cli.publish import Import, check_key, import_classes, parse
+from busredis.cli.terminal import printable
 from busredis.errors import BusError, SettingsError
 from busredis.publisher import Publisher
 from busredis.schedule import find_scheduled
-from busredis.settings import read_duration
+from busredis.settings import Settings, read_duration
 
 app = typer.Typer(
     help="Events that daemons append when they are due.", no_args_is_help=True, rich_markup_mode=None
@@ -39,8 +40,10 @@ def add(
     json: Json = False,
 ) -> None:
     """Schedule one event: schedule add TaskAssignedEvent '{"task_id": "t-1"}' --in 2h."""
+    check_key(key)
     import_classes(modules)
-    event = parse(payload.encode(), "the JSON", event_type)
+    limit = Settings.load(url=url, namespace=namespace).max_event_bytes
+    event = parse(payload.encode("utf-8", "surrogateescape"), "the JSON", limit, event_type)
     wait = None if delay is None else read_duration(delay)
     if delay is not None and wait is None:
         raise SettingsError(f"--in {delay}: a number and a unit, such as 90, 500ms, 5m, 2h or 30d")
@@ -85,7 +88,7 @@ def cancel(schedule_id: Id, *, url: Url = None, namespace: Namespace = None, jso
     if json:
         print_json({"id": schedule_id, "cancelled": True})
     else:
-        console.print(f"cancelled {schedule_id}", highlight=False, markup=False)
+        console.print(printable(f"cancelled {schedule_id}"), highlight=False, markup=False)
 
 
 def _time(at: str | None) -> datetime | None:

@@ -52,17 +52,17 @@ local function add(stream, kind, json)
 end
 
 local function append(id, value)
-  local kind, fingerprint, json = string.match(value or '', '^(%S+) (%S+) (.*)$')
-  if not kind then
+  if not value then
     redis.call('ZREM', KEYS[3], id)
-    redis.call('HDEL', KEYS[4], id)
-    return '- there was no event in the schedule by this id, it is removed: ' .. (value or 'nothing')
+    return '? there is no event by this id, so it is removed'
   end
-  local entry_id, problem = add(ARGV[2] .. kind, kind, json)
+  local kind, fingerprint, json = string.match(value, '^(%S+) (%S+) (.*)$')
+  local entry_id, problem = nil, 'it is not "<event type> <fingerprint or -> <JSON>"'
+  if kind then entry_id, problem = add(ARGV[2] .. kind, kind, json) end
   if not entry_id then
     -- Later: it must not be in the way of what can be appended. If this is refused too, the server takes no writes.
     redis.call('ZADD', KEYS[3], now + ARGV[6], id)
-    return kind .. ' ' .. problem
+    return (kind or '?') .. ' ' .. problem
   end
   redis.call('SET', KEYS[1], entry_id)
   redis.call('ZREM', KEYS[3], id)

@@ -48,6 +48,7 @@ def test_what_is_no_retention_is_refused_in_one_sentence(busredis, inspect, keys
         (["--keep", "--histories"], "histories without a limit"),
     ):
         assert message in busredis("retention", "set", "ShopSold", *options, code=2).stderr
+    assert "is not a name" in busredis("retention", "set", "a b", "--acked", code=2).stderr
     assert "type by type" in busredis("retention", "set", "*", "--acked", "--histories", code=2).stderr
     assert not inspect.exists(keys.retention)
 

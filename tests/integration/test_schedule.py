@@ -172,6 +172,11 @@ def test_what_is_no_event_or_no_key_is_refused(publisher, inspect, keys):
         publisher.schedule("nonsense", delay=0)
     with pytest.raises(EncodeError, match="1 to 128"):
         publisher.schedule(Reminded(), delay=0, key="")
+    for nonsense in ("\udcff", None, 7):
+        with pytest.raises(PublishRefused, match="no id in the schedule"):
+            publisher.cancel(nonsense)
+        with pytest.raises(PublishRefused, match="no id in the schedule"):
+            publisher.reschedule(nonsense, delay=1)
     publisher.close()
     with pytest.raises(PublishRefused, match="closed"):
         publisher.schedule(Reminded(), delay=0)
@@ -350,3 +355,26 @@ def test_the_schedule_is_readable_with_redis_cli(publisher, inspect, keys):
     assert inspect.zrange(keys.schedule, 0, -1) == [schedule_id.encode()]
     kind, fingerprint, document = inspect.hget(keys.scheduled, schedule_id).split(b" ", 2)
     assert (kind, fingerprint, json.loads(document)["payload"]["number"]) == (b"Reminded", b"-", 3)
+
+
+def test_what_other_programs_left_in_the_schedule_is_shown_kept_and_in_nobodys_way(
+    publisher, due, inspect, keys
+):
+    strange = {"void": b"", "word": b"Reminded", "text": b"Reminded - {broken", "list": b"Reminded - []"}
+    inspect.hset(keys.scheduled, mapping=strange)
+    inspect.zadd(keys.schedule, dict.fromkeys([*strange, b"\xff\xfe", "nothing"], 5) | {"void": "-inf"})
+    inspect.hset(keys.scheduled, b"\xff\xfe", b"Reminded - {}")
+    publisher.schedule(Reminded(number=1), delay=0)
+
+    shown = {one.id: one.event for one in publisher.scheduled()}
+    assert shown["text"] == {"unreadable": "Reminded - {broken"}
+    assert set(shown) > {*strange, "\\xff\\xfe"}
+    found = due()
+
+    # What can be an entry becomes one, as anybody's XADD does: a handler's dead letter says what is wrong with it.
+    assert found.appended == 4
+    assert {line.split()[0] for line in found.refused} == {"void", "word", "nothing"}
+    assert set(inspect.hkeys(keys.scheduled)) == {b"void", b"word"}
+    assert inspect.zscore(keys.schedule, "nothing") is None
+    inspect.zadd(keys.schedule, {"word": "+inf"})
+    assert publisher.scheduled()[-1].at.year == 9999
