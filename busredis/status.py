@@ -46,12 +46,21 @@ class GroupStatus:
 
 
 @dataclass(frozen=True)
+class ScheduleStatus:
+    """How many events wait for their time, and for how many seconds the first of them is overdue, 0 if it is not."""
+
+    waiting: int = 0
+    overdue: float = 0.0
+
+
+@dataclass(frozen=True)
 class Status:
     """Everything of a namespace, by name."""
 
     streams: list[StreamStatus]
     groups: list[GroupStatus]
     aggregates: list[AggregateStatus]
+    schedule: ScheduleStatus = ScheduleStatus()
 
 
 def read_status(keys: Keys) -> Flow[Status]:
@@ -79,7 +88,14 @@ def read_status(keys: Keys) -> Flow[Status]:
         group.dead = yield from raw("XLEN", keys.dead(name))
         group.times = yield from read_times(keys, name)
     aggregates = yield from weigh(keys)
-    return Status(streams, [groups[name] for name in sorted(groups)], aggregates)
+    schedule = yield from _schedule(keys, now_ms)
+    return Status(streams, [groups[name] for name in sorted(groups)], aggregates, schedule)
+
+
+def _schedule(keys: Keys, now_ms: int) -> Flow[ScheduleStatus]:
+    waiting = yield from raw("ZCARD", keys.schedule)
+    first = yield from raw("ZRANGE", keys.schedule, 0, 0, "WITHSCORES")
+    return ScheduleStatus(waiting, max(0.0, (now_ms - float(first[1])) / 1000) if first else 0.0)
 
 
 def _add_stream(group: GroupStatus, key: str, found: dict[str, object]) -> Flow[None]:

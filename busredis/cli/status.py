@@ -1,6 +1,6 @@
 """status: what is going on."""
 
-from busredis.cli.options import Json, Namespace, Url, connect, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
 from busredis.histories import AggregateStatus
 from busredis.status import GroupStatus, read_status
 
@@ -27,6 +27,11 @@ def status(*, url: Url = None, namespace: Namespace = None, json: Json = False) 
             ["type", "aggregates", "bytes/reference", "snapshots", "bytes/snapshot"],
             [_aggregate_row(aggregates) for aggregates in found.aggregates],
         )
+    if found.schedule.waiting:
+        overdue = (
+            f", the first is overdue by {found.schedule.overdue:,.1f} s" if found.schedule.overdue else ""
+        )
+        console.print(f"Schedule: {found.schedule.waiting:,} event(s) wait{overdue}", highlight=False)
     print_table(
         "Groups",
         ["group", "types", "lag", "pending", "waiting", "dead", "oldest unread", "oldest pending"],

@@ -1,6 +1,9 @@
 """The schedule as a user of the command line meets it."""
 
 import json
+import time
+
+from tests.waiting import wait_until
 
 SHOP = "tests.acceptance.shop"
 TEA = '{"item": "tea", "cents": 5}'
@@ -17,6 +20,10 @@ def test_events_are_scheduled_listed_cancelled_and_appended_by_a_daemon(busredis
     assert [(row["id"], row["event_type"]) for row in rows] == [(soon, "ShopSold"), ("k", "ShopSold")]
     assert rows[1]["at"] == "2150-01-01T00:00:00+00:00"
     assert rows[1]["event"]["payload"] == {"item": "tea", "cents": 5}
+    assert "Schedule: 2 event(s) wait" in busredis("status").stdout
+    wait_until(lambda: inspect.zcount(keys.schedule, 0, time.time() * 1000) == 1, "the first is due")
+    schedule = json.loads(busredis("status", "--json").stdout)["schedule"]
+    assert (schedule["waiting"], schedule["overdue"] > 0) == (2, True)
     assert "2150-01-01 00:00:00" in busredis("schedule", "ls").stdout
     assert json.loads(busredis("schedule", "cancel", "k", "--json").stdout) == {"id": "k", "cancelled": True}
     assert "appended or cancelled already" in busredis("schedule", "cancel", "k", code=1).stderr
