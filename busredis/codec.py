@@ -85,9 +85,16 @@ class Codec:
             )
         document = cls.upcast({**document, "event_type": cls.type_name})
         document.setdefault("event_version", cls.version)
-        document.setdefault("event_id", str(uuid.uuid5(_NAMESPACE, f"{cls.type_name} {entry_id}")))
-        document.setdefault("occurred_at", _time_of(entry_id))
-        return cls.from_json(orjson.dumps(document))
+        return cls.from_json(orjson.dumps(with_defaults(document, cls.type_name, entry_id)))
+
+
+def with_defaults(document: dict[str, Any], event_type: str, entry_id: str) -> dict[str, Any]:
+    """`document` with the id and the time that an entry has whose publisher gave none; they are always the same."""
+    if "event_id" not in document:
+        document["event_id"] = str(uuid.uuid5(_NAMESPACE, f"{event_type} {entry_id}"))
+    if "occurred_at" not in document:
+        document["occurred_at"] = _time_of(entry_id)
+    return document
 
 
 def _document(raw: bytes) -> dict[str, Any]:

@@ -77,6 +77,11 @@ class Keys:
         return f"{self.tag}:tracking"
 
     @property
+    def archive(self) -> str:
+        """hash: where the archive of this namespace is (url), and the hash of its manifest's last line (head)."""
+        return f"{self.tag}:archive"
+
+    @property
     def clock(self) -> str:
         """string: the last id that an append gave out, `ms-seq`."""
         return f"{self.tag}:clock"
@@ -132,6 +137,11 @@ class Keys:
         return f"{self.tag}:view:{name}"
 
     @property
+    def everything(self) -> str:
+        """A SCAN pattern for every key of this partition."""
+        return f"{_literal(self.tag)}:*"
+
+    @property
     def every_stream(self) -> str:
         """A SCAN pattern for the streams of events."""
         return f"{_literal(self.tag)}:stream:*"
@@ -157,7 +167,7 @@ class Keys:
     def known(self, key: str) -> bool:
         """Whether this module could have spelled `key`."""
         kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease"
-        single = "clock|types|tracking|schedule|scheduled|groups|retention|trimmed"
+        single = "archive|clock|types|tracking|schedule|scheduled|groups|retention|trimmed"
         pattern = rf"{re.escape(self.tag)}:({single}|({kinds}):.+)"
         return re.fullmatch(pattern, key, re.DOTALL) is not None
 
@@ -170,6 +180,12 @@ def parse_id(entry_id: str) -> tuple[int, int]:
     """`(ms, seq)` of an entry id; ids compare as these pairs."""
     ms, _, seq = entry_id.partition("-")
     return int(ms), int(seq or 0)
+
+
+def just_after(entry_id: str) -> str:
+    """The smallest id above `entry_id`."""
+    ms, seq = parse_id(entry_id)
+    return f"{ms}-{seq + 1}" if seq < 2**64 - 1 else f"{ms + 1}-0"
 
 
 def just_before(entry_id: str) -> str:

@@ -16,6 +16,12 @@ _DURATION = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>ms|s|m|h|d)?")
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
+def duration(text: str) -> timedelta | None:
+    """What "30", "500ms", "2m" or "30d" say; None for anything else."""
+    found = _DURATION.fullmatch(text.strip())
+    return timedelta(**{_UNITS[found["unit"] or "s"]: float(found["number"])}) if found else None
+
+
 class Settings(BaseSettings):
     """Every knob of busredis with its default. Durations are `timedelta` (a variable: "30", "500ms", "2m")."""
 
@@ -25,6 +31,9 @@ class Settings(BaseSettings):
     url: str | None = None
     #: The prefix of every key, inside its hash tag.
     namespace: str = Field("busredis", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+
+    #: The folder or URL of the archive, from which reads go on where Redis was trimmed; None: there is none.
+    archive: str | None = None
 
     #: How long a publish may take, all its retries included, before it is refused or indeterminate.
     publish_timeout: timedelta = timedelta(seconds=10)
@@ -62,8 +71,8 @@ class Settings(BaseSettings):
         # A variable is text, and pydantic reads text as ISO 8601 or H:M:S only: "30", "1.5", "500ms", "2m" are clearer.
         if not isinstance(value, str) or cls.model_fields[str(info.field_name)].annotation is not timedelta:
             return value
-        found = _DURATION.fullmatch(value.strip())
-        return timedelta(**{_UNITS[found["unit"] or "s"]: float(found["number"])}) if found else value
+        found = duration(value)
+        return value if found is None else found
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from busredis.cli import aggregate, dead, publish, run, server, snapshots, status
+from busredis.cli import aggregate, archive, dead, publish, run, server, snapshots, status
 from busredis.errors import BusError, RegistrationError, SettingsError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("status")(status.status)
 app.command("demo")(run.demo)
 app.add_typer(dead.app, name="dead")
 app.add_typer(aggregate.app, name="aggregate")
+app.add_typer(archive.app, name="archive")
 app.add_typer(snapshots.app, name="snapshots")
 
 

@@ -20,6 +20,7 @@ def every_key(keys):
         keys.failures("mail"),
         keys.stats("mail"),
         keys.groups,
+        keys.archive,
         keys.retention,
         keys.trimmed,
         keys.schedule,
