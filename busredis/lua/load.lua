@@ -11,8 +11,7 @@
 --
 -- Returns  { version of the history, version up to which was asked, version from which was read, snapshot, events }:
 --          snapshot is what became of it (missing, later, schema, ahead, foreign) or { version, state, taken_at, position };
---          events has for each three: type, entry id, JSON
--- Errors   DAMAGED <what is wrong>
+--          events has for each three: type, entry id, JSON (nothing if it is not in its stream any more)
 
 -- The nth reference, "<event type> <entry id>", is that to version n.
 local function position(version)
@@ -70,7 +69,7 @@ local events, bytes, limit = {}, 0, tonumber(ARGV[6])
 local function add(reference, fields)
   local n, json = #events, fields[2]
   events[n + 1], events[n + 2], events[n + 3] = reference.kind, reference.id, json
-  bytes = bytes + #json
+  if json then bytes = bytes + #json end
   return bytes < limit
 end
 
@@ -96,11 +95,7 @@ while i <= #references do
     local fields = near[reference.id]
     if not fields then
       local entry = single(reference)
-      if not entry then
-        return redis.error_reply(string.format('DAMAGED version %d: its event %s is not in the stream of %s',
-          reference.version, reference.id, reference.kind))
-      end
-      fields = entry[2]
+      fields = entry and entry[2] or { '', false }
     end
     if not add(reference, fields) then return { version, upto, after, snapshot, events } end
   end
