@@ -1,13 +1,19 @@
-"""python -m bench [publish|consume|layouts|store ...]: each in interleaved rounds on a server of its own."""
+"""python -m bench [publish|consume|layouts|store|archive ...]: each in interleaved rounds on a server of its own."""
 
 import sys
 import tempfile
 from pathlib import Path
 
-from bench import consume, layouts, publish, store
+from bench import archive, consume, layouts, publish, store
 from busredis.server import EmbeddedServer
 
-PARTS = {"publish": publish.run, "consume": consume.run, "layouts": layouts.run, "store": store.run}
+PARTS = {
+    "publish": publish.run,
+    "consume": consume.run,
+    "layouts": layouts.run,
+    "store": store.run,
+    "archive": archive.run,
+}
 
 
 def main() -> None:

@@ -14,6 +14,7 @@
     │   └── PublishIndeterminate           no answer in time: written or not, unknown
     ├── ArchiveError                       cold storage that cannot be written, read or found; Redis is untouched
     │   └── ArchiveDamaged                 a file or the manifest is not what was written
+    ├── ReplayRefused                      a group that cannot be moved back, or a shadow that cannot be switched over
     ├── EffectRefused                      what a handler asked of ctx.effects cannot be, and none of it is done
     ├── StoreError
     │   ├── VersionConflict                another append was faster; nothing was written
@@ -123,6 +124,10 @@ class ArchiveError(BusError):
 
 class ArchiveDamaged(ArchiveError):
     """A file of an archive, or its manifest, is missing or is not what was written."""
+
+
+class ReplayRefused(BusError):
+    """A replay that cannot be: what is in the way is said, and nothing was done."""
 
 
 class EffectRefused(BusError):

@@ -141,6 +141,22 @@ class Keys:
         """A SCAN pattern for every key of this partition."""
         return f"{_literal(self.tag)}:*"
 
+    def is_view(self, key: str) -> bool:
+        """Whether `key` is one that view() spells."""
+        return key.startswith(f"{self.tag}:view:")
+
+    def replay(self, group: str) -> str:
+        """hash: by stream, the id up to which this group is given again what it has had; `side-effects`: 1 if they run."""
+        return f"{self.tag}:replay:{group}"
+
+    def shadow(self, name: str) -> "ShadowKeys":
+        """The keys of a shadow group, which handles copies of entries and writes to read models of its own."""
+        return ShadowKeys(self.namespace, self.partition, shadow_name=name)
+
+    def every_view(self, pattern: str = "*") -> str:
+        """A SCAN pattern for the read models with names like `pattern`."""
+        return f"{_literal(self.tag)}:view:{pattern}"
+
     @property
     def every_stream(self) -> str:
         """A SCAN pattern for the streams of events."""
@@ -166,10 +182,33 @@ class Keys:
 
     def known(self, key: str) -> bool:
         """Whether this module could have spelled `key`."""
-        kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease"
+        kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease|replay|shadow"
         single = "archive|clock|types|tracking|schedule|scheduled|groups|retention|trimmed"
         pattern = rf"{re.escape(self.tag)}:({single}|({kinds}):.+)"
         return re.fullmatch(pattern, key, re.DOTALL) is not None
+
+
+@dataclass(frozen=True)
+class ShadowKeys(Keys):
+    """The keys that a handler is given while it rebuilds its read models beside those in use."""
+
+    shadow_name: str = ""
+
+    def stream(self, event_type: str) -> str:
+        """stream: copies of entries of this type, for the shadow group alone."""
+        return f"{self.tag}:shadow:{self.shadow_name}:{event_type}"
+
+    def view(self, name: str) -> str:
+        """any type: a read model under way, which takes the place of view:<name> when it is switched over."""
+        return f"{self.tag}:view:{name}@{self.shadow_name}"
+
+    def is_view(self, key: str) -> bool:
+        """Whether `key` is one that view() spells: not a read model in use."""
+        return super().is_view(key) and key.endswith(f"@{self.shadow_name}")
+
+    def in_use(self, key: str) -> str:
+        """The read model whose place the one under `key` takes."""
+        return key.removesuffix(f"@{self.shadow_name}")
 
 
 def _literal(text: str) -> str:
