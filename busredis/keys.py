@@ -82,6 +82,11 @@ class Keys:
         return f"{self.tag}:archive"
 
     @property
+    def personal(self) -> str:
+        """hash: the keys of personal data: `subject <subject>` its key's id, `key <id>` the key, `erasures` a count."""
+        return f"{self.tag}:personal"
+
+    @property
     def clock(self) -> str:
         """string: the last id that an append gave out, `ms-seq`."""
         return f"{self.tag}:clock"
@@ -183,7 +188,7 @@ class Keys:
     def known(self, key: str) -> bool:
         """Whether this module could have spelled `key`."""
         kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease|replay|shadow"
-        single = "archive|clock|types|tracking|schedule|scheduled|groups|retention|trimmed"
+        single = "archive|personal|clock|types|tracking|schedule|scheduled|groups|retention|trimmed"
         pattern = rf"{re.escape(self.tag)}:({single}|({kinds}):.+)"
         return re.fullmatch(pattern, key, re.DOTALL) is not None
 

@@ -18,7 +18,7 @@ _LONGEST = timedelta(days=366)
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def duration(text: str) -> timedelta | None:
+def read_duration(text: str) -> timedelta | None:
     """What "30", "500ms", "2m" or "30d" say; None for anything else. Raises ValueError for one that is too long."""
     found = _DURATION.fullmatch(text.strip())
     try:
@@ -39,6 +39,9 @@ class Settings(BaseSettings):
 
     #: The folder or URL of the archive, from which reads go on where Redis was trimmed; None: there is none.
     archive: str | None = None
+
+    #: Where keys of personal data are, `module:object` of a busredis.vault.KeyStore; None: in Redis.
+    key_store: str | None = None
 
     #: How long a publish may take, all its retries included, before it is refused or indeterminate.
     publish_timeout: timedelta = timedelta(seconds=10)
@@ -76,7 +79,7 @@ class Settings(BaseSettings):
         # A variable is text, and pydantic reads text as ISO 8601 or H:M:S only: "30", "1.5", "500ms", "2m" are clearer.
         if not isinstance(value, str) or cls.model_fields[str(info.field_name)].annotation is not timedelta:
             return value
-        found = duration(value)
+        found = read_duration(value)
         return value if found is None else found
 
     @model_validator(mode="after")

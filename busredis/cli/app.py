@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from busredis.cli import aggregate, archive, dead, publish, replay, run, server, snapshots, status
+from busredis.cli import aggregate, archive, dead, forget, publish, replay, run, server, snapshots, status
 from busredis.cli.terminal import printable
 from busredis.errors import BusError, RegistrationError, SettingsError
 
@@ -22,6 +22,7 @@ app.command("run")(run.run)
 app.command("publish")(publish.publish)
 app.command("tail")(publish.tail)
 app.command("status")(status.status)
+app.command("forget")(forget.forget)
 app.command("replay")(replay.replay)
 app.command("demo")(run.demo)
 app.add_typer(dead.app, name="dead")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from busredis.client import Client
 from busredis.commands import raw
 from busredis.errors import SettingsError
-from busredis.settings import duration
+from busredis.settings import read_duration
 
 _ID = re.compile(r"\d{9,20}-\d{1,20}")
 
@@ -20,7 +20,7 @@ def position(text: str, option: str, client: Client) -> str:
         return "0-1"
     if _ID.fullmatch(text):
         return text
-    age = duration("0s" if text == "now" else text)
+    age = read_duration("0s" if text == "now" else text)
     if age is not None:
         seconds, micros = client.run(raw("TIME").__iter__())
         return f"{max(0, int(seconds) * 1000 + int(micros) // 1000 - int(age.total_seconds() * 1000))}-0"

@@ -23,6 +23,7 @@ from busredis.delivery.process import Process
 from busredis.errors import RegistrationError, ServerError
 from busredis.keys import Keys, check_name, just_before, parse_id
 from busredis.location import server_url
+from busredis.privacy import vault_of
 from busredis.publisher import AsyncPublisher
 from busredis.router import Handler
 from busredis.settings import Settings
@@ -115,7 +116,9 @@ class Shadow:
         streams = [self.keys.stream(event_type) for event_type in self._types]
         pending = Pending(self.keys, self.handler.name, name, streams, is_shadow=True)
         gate = Gate()
-        process = Process(self.handler, Codec(self._settings.max_event_bytes), tools)
+        process = Process(
+            self.handler, Codec(self._settings.max_event_bytes, vault_of(self._settings)), tools
+        )
         consumer = Consumer(pending, process, tools.client, gate, self._settings)
         gate.lanes = [consumer.lanes]
         return consumer
@@ -171,7 +174,7 @@ class Shadow:
             if parse_id(last) >= parse_id(first):
                 self.progress.reached[event_type] = last
         after = max([just_before(first), *self.progress.reached.values()], key=parse_id)
-        feed = RawFeed(self._settings.max_event_bytes, after, upto=upto, types=self._types, limit=None)
+        feed = RawFeed(Codec(self._settings.max_event_bytes), after, upto=upto, types=self._types, limit=None)
         await store.run(feed.begin())
         started = asyncio.get_running_loop().time()
         while copies := await store.run(feed.page()):

@@ -1,6 +1,6 @@
 -- Reads a page of the history of an aggregate with the events it refers to, from its snapshot on if that can be used.
 --
--- KEYS[1]  aggregate:<Type>:<id>   KEYS[2] snapshot:<Type>:<id>
+-- KEYS[1]  aggregate:<Type>:<id>   KEYS[2] snapshot:<Type>:<id>   KEYS[3] personal
 -- ARGV[1]  what stands before the event type in the key of a stream
 -- ARGV[2]  read versions above this one
 -- ARGV[3]  up to this version ("": the newest)
@@ -9,7 +9,8 @@
 -- ARGV[7]  fingerprint of the schema that a snapshot must have ("": no snapshot is wanted)
 -- ARGV[8]  1: backward, from the newest to the oldest
 --
--- Returns  { version of the history, version up to which was asked, version from which was read, snapshot, events }:
+-- Returns  { version of the history, version up to which was asked, version from which was read, snapshot, events,
+--            how many subjects were forgotten by now }:
 --          snapshot is what became of it (missing, later, schema, ahead, foreign) or { version, state, taken_at, position };
 --          events has for each three: type, entry id, JSON (nothing if it is not in its stream any more)
 
@@ -19,6 +20,7 @@ local function position(version)
   return found and string.match(found, ' (%S+)$')
 end
 
+local erasures = redis.call('HGET', KEYS[3], 'erasures') or '0'
 local version = redis.call('LLEN', KEYS[1])
 local upto = math.min(tonumber(ARGV[3]) or version, version)
 
@@ -97,9 +99,9 @@ while i <= #references do
       local entry = single(reference)
       fields = entry and entry[2] or { '', false }
     end
-    if not add(reference, fields) then return { version, upto, after, snapshot, events } end
+    if not add(reference, fields) then return { version, upto, after, snapshot, events, erasures } end
   end
   i = last + 1
 end
 
-return { version, upto, after, snapshot, events }
+return { version, upto, after, snapshot, events, erasures }

@@ -47,6 +47,7 @@ class AsyncEventStore:
     def __init__(self, url: str | None = None, *, namespace: str | None = None, **options: Any) -> None:
         self._settings = Settings.load(url=url, namespace=namespace, **options)
         self._recorder = Recorder(self._settings)
+        self._codec = self._recorder.codec
         self._archive = find_archive(self._settings)
         self._client = AsyncClient(server_url(self._settings), timeout=self._settings.publish_timeout)
 
@@ -127,7 +128,7 @@ class AsyncEventStore:
         follow: bool = False,
     ) -> AsyncIterator[StoredEvent]:
         """All events of the partition in total order; see EventStore.feed."""
-        feed = Feed(self._settings.max_event_bytes, after, upto=upto, types=types, limit=limit)
+        feed = Feed(self._codec, after, upto=upto, types=types, limit=limit)
         await self.run(feed.begin())
         while not feed.done:
             events = await self.run(feed.page())

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from busredis.client import Client
+from busredis.codec import Codec
 from busredis.errors import ServerError
 from busredis.events import DomainEvent
 from busredis.location import server_url
@@ -40,6 +41,7 @@ class BlockingStore:
     """What an event store does, in blocking calls. What it is asked for, `perform` does."""
 
     _settings: Settings
+    _codec: Codec
 
     def perform(self, operation: Operation) -> Any:
         """The result of one operation."""
@@ -119,7 +121,7 @@ class BlockingStore:
         never ends. The position of an event is where to go on after it. Raises PositionGone if events to be read were
         removed; DecodeError, UnknownEventType for an entry that cannot be read (go on after its position to skip it).
         """
-        feed = Feed(self._settings.max_event_bytes, after, upto=upto, types=types, limit=limit)
+        feed = Feed(self._codec, after, upto=upto, types=types, limit=limit)
         self.run(feed.begin())
         while not feed.done:
             events = self.run(feed.page())
@@ -140,6 +142,7 @@ class EventStore(BlockingStore):
     def __init__(self, url: str | None = None, *, namespace: str | None = None, **options: Any) -> None:
         self._settings = Settings.load(url=url, namespace=namespace, **options)
         self._recorder = Recorder(self._settings)
+        self._codec = self._recorder.codec
         self._archive = find_archive(self._settings)
         self._client = Client(server_url(self._settings), timeout=self._settings.publish_timeout)
 

@@ -20,6 +20,7 @@ from busredis.errors import (
 )
 from busredis.events import DomainEvent, registry
 from busredis.keys import Keys, just_before, parse_id
+from busredis.privacy import vault_of
 from busredis.settings import Settings
 from busredis.store.commits import Commits
 from busredis.store.model import AggregateId, Page, StoredEvent
@@ -60,7 +61,7 @@ class Recorder:
 
     def __init__(self, settings: Settings) -> None:
         self.keys = Keys(settings.namespace)
-        self.codec = Codec(settings.max_event_bytes)
+        self.codec = Codec(settings.max_event_bytes, vault_of(settings))
         self._settings = settings
         self._free: list[Appender] = []
 
@@ -115,13 +116,13 @@ class Recorder:
 
     def _rows(self, load: Load) -> Flow[Rows]:
         aggregate = load.aggregate
-        keys = [self.keys.aggregate(*aggregate), self.keys.snapshot(*aggregate)]
+        keys = [self.keys.aggregate(*aggregate), self.keys.snapshot(*aggregate), self.keys.personal]
         upto: Arg = "" if load.upto is None else max(load.upto, 0)
         at: Arg = "" if load.at is None else int(load.at.timestamp() * 1000)
         args: list[Arg] = [self.keys.stream_prefix, load.after, upto, at, load.count, _PAGE_BYTES]
         reply = yield from script("load", keys, [*args, load.schema, int(load.backward)])
-        version, upto_version, after, snapshot, rows = reply
-        page = Page(version, upto_version, after)
+        version, upto_version, after, snapshot, rows, erasures = reply
+        page = Page(version, upto_version, after, erasures=erasures.decode())
         if isinstance(snapshot, bytes):
             page.found = snapshot.decode()  # type: ignore[assignment]  # one of the words of load.lua
         else:
@@ -164,10 +165,16 @@ class Recorder:
         return events
 
     def _write_snapshot(self, write: WriteSnapshot) -> Flow[str]:
-        keys = [self.keys.aggregate(*write.aggregate), self.keys.snapshot(*write.aggregate)]
+        keys = [
+            self.keys.aggregate(*write.aggregate),
+            self.keys.snapshot(*write.aggregate),
+            self.keys.personal,
+        ]
         snapshot = write.snapshot
         args: list[Arg] = [snapshot.version, snapshot.state, snapshot.schema, snapshot.taken_at.isoformat()]
-        reply = yield from script("snapshot", keys, [*args, snapshot.position, int(write.replace)])
+        reply = yield from script(
+            "snapshot", keys, [*args, snapshot.position, int(write.replace), snapshot.erasures]
+        )
         return str(reply.decode())
 
     def _find_types(self) -> Flow[None]:

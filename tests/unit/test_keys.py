@@ -21,6 +21,7 @@ def every_key(keys):
         keys.stats("mail"),
         keys.groups,
         keys.archive,
+        keys.personal,
         keys.replay("mail"),
         keys.shadow("new").stream("Paid"),
         keys.shadow("new").view("paid"),
