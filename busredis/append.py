@@ -23,6 +23,7 @@ from busredis.errors import (
 from busredis.events import DomainEvent
 from busredis.keys import Keys
 from busredis.lua import load
+from busredis.privacy import vault_of
 from busredis.settings import Settings
 
 #: The answer to an append is remembered far longer than any retry of it can take.
@@ -84,7 +85,7 @@ class Appender:
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.settings.namespace)
-        self.codec = Codec(self.settings.max_event_bytes)
+        self.codec = Codec(self.settings.max_event_bytes, vault_of(self.settings))
         self._script = load("append")
         self._pid = os.getpid()
 

@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     #: The prefix of every key, inside its hash tag.
     namespace: str = Field("busredis", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
 
+    #: The folder or URL of the archive, from which reads go on where Redis was trimmed; None: there is none.
+    archive: str | None = None
+
+    #: Where keys of personal data are, `module:object` of a busredis.vault.KeyStore; None: in Redis.
+    key_store: str | None = None
+
     #: How long a publish may take, all its retries included, before it is refused or indeterminate.
     publish_timeout: timedelta = timedelta(seconds=10)
     #: Largest event in bytes of JSON; also the largest entry that a daemon will parse.
