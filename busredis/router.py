@@ -36,6 +36,7 @@ class Handler:
     takes_context: bool
     #: False; True: in order by aggregate; or the payload field in whose order.
     ordered: bool | str = False
+    side_effects: bool = False
 
     def event_classes(self) -> list[type[DomainEvent]]:
         """The classes it is run for, by event type. Raises RegistrationError if there is none."""
@@ -64,7 +65,7 @@ class Router:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
 
-    def on(  # noqa: PLR0913 - its parameters are the options of a handler
+    def on(  # noqa: PLR0913 - each is an option of a handler, by name
         self,
         *subjects: Subject,
         name: str | None = None,
@@ -74,6 +75,7 @@ class Router:
         concurrency: int = 1,
         start: Start = "beginning",
         ordered: bool | str = False,
+        side_effects: bool = False,
     ) -> Callable[[Function], Function]:
         """Registers a function `(event)` or `(event, ctx)`, sync or async, for event classes, base classes or "*".
 
@@ -82,6 +84,7 @@ class Router:
         (default: the function's) is the consumer group; keep it, or the handler starts anew. `start` counts only when the group is
         created. What it raises is tried again after `backoff`, up to `max_attempts` in all, then the event is a dead
         letter; it steers with Retry, Reject and Skip. `timeout` (seconds or timedelta) counts as a failure.
+        `side_effects`: it does what must not be done twice (mails, payments, events of its own), so that a replay leaves it out.
 
         With `ordered` the events of one aggregate (True), or with one value of a payload field (its name), are handled
         one after another in their total order over all the types, by one daemon at a time; `concurrency` says how many
@@ -90,7 +93,7 @@ class Router:
 
         def register(function: Function) -> Function:
             group = name or re.sub(r"_", "-", getattr(function, "__name__", "handler"))
-            options = _Options(max_attempts, backoff, timeout, concurrency, start, ordered)
+            options = _Options(max_attempts, backoff, timeout, concurrency, start, side_effects, ordered)
             self._add(_handler(group, function, subjects, options))
             return function
 
@@ -128,6 +131,7 @@ class _Options:
     timeout: timedelta | float | None
     concurrency: int
     start: Start
+    side_effects: bool
     ordered: bool | str
 
 
@@ -168,6 +172,7 @@ def _handler(
         is_async=is_async,
         takes_context=_takes_context(name, function),
         ordered=options.ordered,
+        side_effects=options.side_effects,
     )
 
 

@@ -9,13 +9,14 @@ import sys
 from mutations.daemons import DAEMONS
 from mutations.run import Result, copied, prove, without_mutants
 from mutations.scripts import SCRIPTS
+from mutations.store import STORE
 
 
 def main() -> int:
     words = sys.argv[1:]
     chosen = [
         mutant
-        for mutant in [*SCRIPTS, *DAEMONS]
+        for mutant in [*SCRIPTS, *DAEMONS, *STORE]
         if not words or any(word.lower() in mutant.name.lower() for word in words)
     ]
     tests = sorted({test for mutant in chosen for test in mutant.tests})

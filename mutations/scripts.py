@@ -32,7 +32,7 @@ SCRIPTS = [
     _lua(
         "append does not take back what it wrote when a later event is refused",
         "append",
-        "for _, entry in ipairs(written) do redis.call('XDEL', entry[1], entry[2]) end",
+        "redis.call('XDEL', stream, entry[2])",
         "",
         f"{PUBLISHER}test_a_batch_is_written_whole_or_not_at_all",
     ),
@@ -76,7 +76,7 @@ SCRIPTS = [
         "append",
         "ARGV[1] .. ' ' .. reply, 'PX', ARGV[2])",
         "ARGV[1] .. ' ' .. reply)",
-        f"{REPLIES}test_nothing_that_a_publisher_leaves_behind_stays_for_ever_but_the_streams_and_the_clock",
+        f"{REPLIES}test_nothing_that_a_publisher_leaves_behind_stays_for_ever_but_the_streams_their_types_and_the_clock",
     ),
     # The lease
     _lua(

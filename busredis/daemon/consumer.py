@@ -38,6 +38,8 @@ class Consumer:
         #: When the last read began that found nothing; 0 before there was one.
         self.empty_since = 0.0
         self.settled_at = 0.0
+        #: With `burst`, one that stands by has to know whether others have left anything.
+        self.ends_when_empty = False
         self._settings = settings
         self._classes = {pending.keys.stream(cls.type_name): cls for cls in process.handler.event_classes()}
         self._reader: AsyncClient | None = None
@@ -93,9 +95,17 @@ class Consumer:
         for stream, entries in reply:
             name = stream.decode()
             for entry_id, fields in entries:
-                self.take(
-                    Delivery(name, self._classes[name], entry_id, fields, 1, self.pending.consumer, now)
+                delivery = Delivery(
+                    name, self._classes[name], entry_id, fields, 1, self.pending.consumer, now
                 )
+                self.take(self._marked(delivery))
+
+    def _marked(self, delivery: Delivery) -> Delivery:
+        """A delivery, with what a replay makes of it."""
+        if self.pending.is_replay(delivery.stream, delivery.id):
+            delivery.replaying = True
+            delivery.left_out = self.process.handler.side_effects and not self.pending.with_side_effects
+        return delivery
 
     def take(self, delivery: Delivery) -> None:
         """Holds a delivery and gives it to the lanes."""
@@ -178,7 +188,7 @@ class Consumer:
         if fields is None:
             return None
         gone = fields == []
-        return Delivery(
+        delivery = Delivery(
             stream=row.stream,
             event_class=self._classes[row.stream],
             id=row.id,
@@ -187,6 +197,7 @@ class Consumer:
             holder=row.holder if gone else self.pending.consumer,
             taken_at=time.monotonic(),
         )
+        return self._marked(delivery)
 
     def stop(self) -> None:
         """Reads no more; a read that blocks ends within `block`."""

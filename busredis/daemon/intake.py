@@ -149,6 +149,12 @@ class Intake:
         self._learn(found.has_parked, letters)
         self._left, self._reached = found.left, found.reached
         for stream, entry_id, fields in found.entries:
+            again = self._queues.known.get((stream, entry_id))
+            if again is not None:  # a replay has moved the group back
+                if again.delivery is None and not again.runs:
+                    self.update(again, Row(stream, entry_id, self._pending.consumer, 0, 1))
+                    self._queues.wake(again.lane)
+                continue
             delivery = self._consumer.delivery(Row(stream, entry_id, self._pending.consumer, 0, 1), fields, 1)
             lane = self._queues.lane(delivery.key, (stream, entry_id), asks=self.has_parked)
             self._queues.add(Ref(stream, entry_id, lane, delivery.holder, 1, delivery=delivery))

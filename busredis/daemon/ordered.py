@@ -72,8 +72,6 @@ class OrderedConsumer(Consumer):
         self.ownership = process.ownership = ownership
         self.lease_s = settings.lease.total_seconds()
         self.tenure: Tenure | None = None
-        #: With `burst`, one that stands by has to know whether the owner has anything left.
-        self.ends_when_empty = False
         self._name, self._gate = pending.consumer, gate
         self._told = False
         loop = asyncio.get_running_loop()
@@ -203,7 +201,7 @@ class OrderedConsumer(Consumer):
         )
         if not gone:
             self.process.prepare(delivery)
-        return delivery
+        return self._marked(delivery)
 
     def key_of(self, stream: str, entry_id: bytes, fields: list[bytes]) -> str:
         return self.delivery(Row(stream, entry_id, "", 0, 1), fields, 1).key

@@ -41,7 +41,7 @@ class Ownership:
         self.successor = ""
         #: Called, from any thread, when the ownership is lost or to be handed over.
         self.changed: Callable[[], None] = lambda: None
-        self._keys = [keys.lease(group), keys.free(group)]
+        self._keys = [keys.owner(group), keys.free(group)]
         self._lease = lease.total_seconds()
         self._valid_until = 0.0
         self._share = share

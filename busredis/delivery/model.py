@@ -31,6 +31,10 @@ class Delivery:
     event: DomainEvent | None = None
     #: In whose order it stands, of an ordered handler.
     key: str = ""
+    #: The group has had this entry before, and is given it again by a replay.
+    replaying: bool = False
+    #: Its handler has side effects, and the replay leaves it out.
+    left_out: bool = False
 
     @property
     def entry_id(self) -> str:
@@ -74,6 +78,7 @@ class Outcome:
 
 
 ACK = Outcome(Verdict.ACK)
+LEFT_OUT = Outcome(Verdict.ACK, "left out of the replay")
 RELEASE = Outcome(Verdict.RELEASE, counts=False)
 
 

@@ -79,9 +79,11 @@ class OrderedPending(Pending):
 
     def read_new(self, most: int) -> Flow[NewEntries]:
         """New entries in total order, at most `most` of each stream."""
-        keys = [self.keys.lease(self.group), self.keys.clock, self.keys.parked(self.group), *self.streams]
+        keys = [self.keys.owner(self.group), self.keys.clock, self.keys.parked(self.group)]
+        keys += [self.keys.replay(self.group), *self.streams]
         reply = self._owned((yield from script("read_owned", keys, [*self._call(), most])))
-        has_parked, left, reached, entries = reply
+        has_parked, left, reached, entries, replays = reply
+        self._replays = pairs(replays)
         return NewEntries(
             bool(has_parked),
             left.decode(),
@@ -94,9 +96,11 @@ class OrderedPending(Pending):
 
     def page(self, after: bytes, most: int) -> Flow[Page]:
         """Pending entries in total order behind `after`, at most `most` of each stream; takes over what others hold."""
-        keys = [self.keys.lease(self.group), self.keys.parked(self.group), *self.streams]
+        keys = [self.keys.owner(self.group), self.keys.parked(self.group)]
+        keys += [self.keys.replay(self.group), *self.streams]
         reply = self._owned((yield from script("page_owned", keys, [*self._call(), most, after])))
-        has_parked, following, found = reply
+        has_parked, following, found, replays = reply
+        self._replays = pairs(replays)
         rows = [
             (
                 Row(self.streams[place], entry_id, holder.decode(), idle, count),
@@ -109,7 +113,7 @@ class OrderedPending(Pending):
 
     def take(self, wanted: Sequence[Take]) -> Flow[list[Taken]]:
         """Takes entries in hand, each if it is as it was seen."""
-        keys = [self.keys.lease(self.group), self.keys.failures(self.group), *self.streams]
+        keys = [self.keys.owner(self.group), self.keys.failures(self.group), *self.streams]
         args: list[Arg] = [self.group, self.consumer, self.token]
         for row, attempt, alone in wanted:
             noted: Arg = int(time.time() * 1000) if alone else ""

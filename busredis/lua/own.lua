@@ -1,7 +1,7 @@
 -- Takes, renews or gives up the ownership of the ordered handling of one group, in this partition. There is one owner
 -- at a time; each has a fencing token higher than all before it.
 --
--- KEYS[1]  lease:<group>: a hash of owner, token, until (unix ms); call: the number of the owner's last reading call;
+-- KEYS[1]  lease:ordered:<group>: a hash of owner, token, until (unix ms); call: the number of the owner's last reading call;
 --          next, next_until: for whom it was given up; standby:<name>: "<until> <how many it owns>"
 -- KEYS[2]  free:<group>: a stream that wakes those who stand by
 -- ARGV[1]  take, renew, release or leave   ARGV[2] name   ARGV[3] lease in ms   ARGV[4] how many the name owns

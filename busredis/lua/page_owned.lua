@@ -1,11 +1,12 @@
 -- Looks through the pending lists of a group in the total order of their entries, for its owner alone, and moves what
 -- other consumers hold to the owner: from then on nothing that they still do is applied.
 --
--- KEYS[1]  lease:<group>   KEYS[2] parked:<group>   KEYS[3+] streams
+-- KEYS[1]  lease:ordered:<group>   KEYS[2] parked:<group>   KEYS[3] replay:<group>   KEYS[4+] streams
 -- ARGV[1]  group   ARGV[2] consumer   ARGV[3] token   ARGV[4] number of this call, rising within a token
 -- ARGV[5]  most rows of each stream   ARGV[6] the id after which to look
 --
--- Returns  { whether any key has dead letters, the id after which to go on (empty: this was all), rows }, a row being
+-- Returns  { whether any key has dead letters, the id after which to go on (empty: this was all), rows,
+--          what replay:<group> says }, a row being
 --          { the place of its stream, id, who held it, idle ms, delivery count, fields (or 0 if it was deleted) };
 --          nothing if the ownership is lost
 -- Errors   NOGROUP, STALE (a later call was answered already: this one was delayed on its way)
@@ -30,7 +31,7 @@ local function waits(holder)
 end
 
 local pages, cut = {}, nil
-for k = 3, #KEYS do
+for k = 4, #KEYS do
   local page = redis.pcall('XPENDING', KEYS[k], ARGV[1], '(' .. ARGV[6], '+', most)
   if page.err then return redis.error_reply('NOGROUP ' .. ARGV[1] .. ' on ' .. KEYS[k]) end
   pages[k] = page
@@ -39,7 +40,7 @@ for k = 3, #KEYS do
 end
 
 local rows = {}
-for k = 3, #KEYS do
+for k = 4, #KEYS do
   for _, row in ipairs(pages[k]) do
     if cut and less(cut, row[1]) then break end
     local entry = redis.call('XRANGE', KEYS[k], row[1], row[1])[1]
@@ -47,7 +48,7 @@ for k = 3, #KEYS do
       -- Its count stays: an attempt begins when it is taken in hand.
       redis.call('XCLAIM', KEYS[k], ARGV[1], ARGV[2], 0, row[1], 'JUSTID')
     end
-    rows[#rows + 1] = { k - 3, row[1], row[2], row[3], row[4], entry and entry[2] or 0 }
+    rows[#rows + 1] = { k - 4, row[1], row[2], row[3], row[4], entry and entry[2] or 0 }
   end
 end
-return { redis.call('EXISTS', KEYS[2]), cut or '', rows }
+return { redis.call('EXISTS', KEYS[2]), cut or '', rows, redis.call('HGETALL', KEYS[3]) }

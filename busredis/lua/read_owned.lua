@@ -1,11 +1,13 @@
 -- Reads new entries of all streams of a group in their total order, for its owner alone. What it has delivered is
 -- complete: no entry of any of the streams will appear below the last one.
 --
--- KEYS[1]  lease:<group>   KEYS[2] clock   KEYS[3] parked:<group>   KEYS[4+] streams
+-- KEYS[1]  lease:ordered:<group>   KEYS[2] clock   KEYS[3] parked:<group>   KEYS[4] replay:<group>
+-- KEYS[5+] streams
 -- ARGV[1]  group   ARGV[2] consumer   ARGV[3] token   ARGV[4] number of this call, rising within a token
 -- ARGV[5]  most entries of each stream
 --
--- Returns  { whether any key has dead letters, what is left, the last ids delivered of each stream, entries }, where
+-- Returns  { whether any key has dead letters, what is left, the last ids delivered of each stream, entries,
+--          what replay:<group> says }, where
 --          what is left is "more" (read on), "soon" (in the next millisecond) or "none", and an entry is
 --          { the place of its stream among the streams, id, fields }; nothing if the ownership is lost
 -- Errors   NOGROUP, STALE (a later call was answered already: this one was delayed on its way)
@@ -15,7 +17,7 @@ if lease[1] ~= ARGV[3] then return false end
 if tonumber(lease[2]) >= tonumber(ARGV[4]) then return redis.error_reply('STALE a later call was answered already') end
 redis.call('HSET', KEYS[1], 'call', ARGV[4])
 
-local most, first = tonumber(ARGV[5]), 4
+local most, first = tonumber(ARGV[5]), 5
 
 local function less(a, b)
   local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
@@ -66,6 +68,10 @@ for k = first, #KEYS do
     left = 'soon'
   end
 end
+if left == 'none' and #entries == 0 then
+  -- Nothing is there to be read, but that the consumer was seen: a group without one may be taken for abandoned.
+  redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', 1, 'STREAMS', KEYS[first], '>')
+end
 local reached = {}
 for k = first, #KEYS do reached[#reached + 1] = last[k] end
-return { redis.call('EXISTS', KEYS[3]), left, reached, entries }
+return { redis.call('EXISTS', KEYS[3]), left, reached, entries, redis.call('HGETALL', KEYS[4]) }

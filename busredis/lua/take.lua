@@ -1,6 +1,6 @@
 -- Takes pending entries in hand, each if it is still as it was seen, for the owner of the group alone.
 --
--- KEYS[1]  lease:<group>   KEYS[2] failures:<group>   KEYS[3+] streams
+-- KEYS[1]  lease:ordered:<group>   KEYS[2] failures:<group>   KEYS[3+] streams
 -- ARGV[1]  group   ARGV[2] consumer   ARGV[3] token
 -- ARGV[4+] for each entry: the place of its stream among the streams, id, who holds it, its delivery count, its
 --          delivery count from now on, unix ms if it is to run with nothing beside it, which is noted (else empty)

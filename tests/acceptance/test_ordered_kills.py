@@ -47,7 +47,7 @@ class Owners:
             self.processes.append(subprocess.Popen([*command, group, str(lease)], stdout=log, stderr=log))
 
     def owner(self) -> subprocess.Popen[bytes] | None:
-        name = (self.inspect.hget(self.keys.lease(self.group), "owner") or b"").decode()
+        name = (self.inspect.hget(self.keys.owner(self.group), "owner") or b"").decode()
         return next((p for p in self.processes if f"-{p.pid}-" in name and p.poll() is None), None)
 
     def kill_owner(self) -> None:

@@ -14,11 +14,15 @@ from busredis import Context, Daemon, DomainEvent, Publisher, Reject, Retry, Rou
 from busredis.client import Client
 from busredis.daemon import intake
 from busredis.daemon.ownership import Ownership, Share
+from busredis.daemon.shadow import Shadow
 from busredis.dead_letters import DeadLetters, retry_all
 from busredis.delivery.model import Delivery, Effect, Outcome, Verdict
 from busredis.delivery.ordered_pending import OrderedPending, OwnershipLost, Take
 from busredis.delivery.pending import Row
 from busredis.errors import CommandRefused, RegistrationError
+from busredis.groups import find_groups, prune
+from busredis.replay import move
+from busredis.settings import Settings
 from tests.proxy import Proxy
 from tests.waiting import wait_until
 
@@ -171,7 +175,7 @@ def test_events_of_a_key_are_handled_in_total_order_over_types_while_publishers_
     assert most["key"] == 1
     assert 1 < most["all"] <= 8
     assert pending(inspect, keys, "g") == 0
-    assert inspect.hget(keys.lease("g"), "owner") == b""
+    assert inspect.hget(keys.owner("g"), "owner") == b""
 
 
 def test_a_failing_key_holds_back_only_itself_and_goes_on_in_order(run, publisher, inspect, keys):
@@ -497,7 +501,7 @@ def test_a_stopped_owner_hands_over_at_once_and_what_it_did_not_start_is_handled
         wait_until(lambda: len(tokens["first"]) > 50, "the first is at work")
         with Running(server.url, namespace, router("second"), **LATER):
             wait_until(
-                lambda: any(f.startswith(b"standby:") for f in inspect.hkeys(keys.lease("g"))),
+                lambda: any(f.startswith(b"standby:") for f in inspect.hkeys(keys.owner("g"))),
                 "one stands by",
             )
             assert "second" not in tokens
@@ -521,7 +525,7 @@ def test_groups_are_balanced_over_daemons(server, namespace, publisher, inspect,
         return found
 
     def owned() -> list[int]:
-        owners = Counter(inspect.hget(keys.lease(f"g{number}"), "owner") for number in range(4))
+        owners = Counter(inspect.hget(keys.owner(f"g{number}"), "owner") for number in range(4))
         return sorted(owners.values())
 
     with Running(server.url, namespace, router()):
@@ -529,7 +533,7 @@ def test_groups_are_balanced_over_daemons(server, namespace, publisher, inspect,
         with Running(server.url, namespace, router()):
             wait_until(lambda: owned() == [2, 2], "each owns two")
         wait_until(
-            lambda: owned() == [4] and inspect.hget(keys.lease("g0"), "owner") != b"",
+            lambda: owned() == [4] and inspect.hget(keys.owner("g0"), "owner") != b"",
             "the first owns all again",
         )
 
@@ -547,7 +551,7 @@ def test_the_token_rises_also_after_everything_was_flushed(server, namespace, pu
             publisher.publish(event(number, "a"))
             wait_until(lambda n=number: len(tokens) == n + 1, "it is handled")
             inspect.delete(*inspect.scan_iter(f"*{keys.namespace}*"))
-        wait_until(lambda: inspect.exists(keys.lease("g")), "it is owned again")
+        wait_until(lambda: inspect.exists(keys.owner("g")), "it is owned again")
         publisher.publish(event(2, "a"))
         wait_until(lambda: len(tokens) == 3, "it is handled")
 
@@ -685,6 +689,56 @@ def test_another_owner_fences_off_all_that_the_one_before_still_does(
     [entry] = inspect.xpending_range(stream, "g", "-", "+", 10)
     assert (entry["consumer"], entry["times_delivered"]) == (b"new.2", 1)
     assert (leases[1].token or 0) > owners[0].token
+
+
+def test_an_owner_that_finds_nothing_is_seen_all_the_same(server, inspect, keys, client):
+    streams = [keys.stream(cls.type_name) for cls in TYPES]
+    owner, ownership = (
+        OrderedPending(keys, "g", "d", streams),
+        Ownership(keys, "g", "d", timedelta(seconds=30), Share()),
+    )
+    client.run(owner.ensure("0-0", restore=False))
+    client.run(ownership.take())
+    owner.begin("d.1", ownership.token or 0)
+
+    assert client.run(owner.read_new(10)).entries == []
+
+    [group] = [group for group in client.run(find_groups(keys)) if group.name == "g"]
+    assert group.silent is not None
+    assert not client.run(prune(keys, group, timedelta(hours=1)))
+
+
+def test_a_replay_gives_everything_again_in_order_and_says_so(run, publisher, inspect, keys, client):
+    router, replayed = Router(), []
+
+    @router.on(*TYPES, name="g", ordered=True, concurrency=4)
+    async def handle(event, ctx: Context) -> None:
+        replayed.append(ctx.replaying)
+        appends("g")(event, ctx)
+
+    publisher.publish_many([event(n, order) for n in range(40) for order in "abc"])
+    run(router)
+    client.run(move(keys, "g", "0-1"))
+    run(router)
+
+    for order in "abc":
+        assert numbers(inspect, keys, "g", order) == [*range(40), *range(40)]
+    assert replayed == [False] * 120 + [True] * 120
+
+
+async def test_a_shadow_of_an_ordered_handler_is_in_order_too(server, namespace, publisher, inspect, keys):
+    router = Router()
+    router.on(*TYPES, name="g", ordered=True, concurrency=4)(appends("new"))
+    [handler] = router
+    publisher.publish_many([event(n, order) for n in range(60) for order in "abc"])
+    settings = Settings.load(url=server.url, namespace=namespace, **FAST)
+
+    await Shadow(handler, "new", ("0-1", "99999999999999-0"), settings).run()
+
+    for order in "abc":
+        found = inspect.lrange(keys.shadow("new").view(f"new:{order}"), 0, -1)
+        assert [int(number) for number in found] == list(range(60))
+    assert inspect.hget(keys.owner("new"), "owner") == b""
 
 
 def _replayed(request):
