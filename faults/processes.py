@@ -1,0 +1,78 @@
+"""Faults of daemons and publishers. The docstring of a fault is its line in the table."""
+
+import signal
+from dataclasses import replace
+
+from faults.history import read_history
+from faults.stage import Stage
+from tests.waiting import wait_until
+
+
+def kill_a_daemon(stage: Stage) -> None:
+    """SIGKILL of a daemon, and a new one"""
+    with stage.fault("kill a daemon", repeats=True):
+        stage.replace_daemon(stage.any_daemon(), signal.SIGKILL)
+
+
+def kill_all_daemons(stage: Stage) -> None:
+    """SIGKILL of all daemons at once, and new ones"""
+    with stage.fault("kill all daemons", repeats=True):
+        for daemon in stage.daemons:
+            daemon.kill()
+        for daemon in list(stage.daemons):
+            stage.replace_daemon(daemon, signal.SIGKILL)
+
+
+def stop_a_daemon(stage: Stage) -> None:
+    """SIGTERM of a daemon at work, and a new one"""
+    with stage.fault("stop a daemon"):
+        stage.codes.append(stage.replace_daemon(stage.any_daemon(), signal.SIGTERM))
+
+
+def freeze_a_daemon_briefly(stage: Stage) -> None:
+    """SIGSTOP of a daemon for a quarter of its lease"""
+    with stage.fault("freeze a daemon briefly"):
+        _freeze(stage, stage.setting.lease_s / 4)
+
+
+def make_a_zombie(stage: Stage) -> None:
+    """SIGSTOP of a daemon for 2.5 leases, while others take over what it holds, and SIGCONT"""
+    taken = stage.count("faults.worker.log", b"taking over")
+    with stage.fault("make a zombie", repeats=True):
+        _freeze(stage, stage.setting.lease_s * 2.5)
+    stage.wait_for_more("faults.worker.log", b"taking over", taken)
+
+
+def freeze_all_daemons(stage: Stage) -> None:
+    """SIGSTOP of all daemons for 1.5 leases, and SIGCONT of all: each finds the others' leases lapsed"""
+    with stage.fault("freeze all daemons", repeats=True):
+        for daemon in stage.daemons:
+            daemon.send_signal(signal.SIGSTOP)
+        stage.let_run(stage.setting.lease_s * 1.5)
+        for daemon in stage.daemons:
+            daemon.send_signal(signal.SIGCONT)
+
+
+def kill_a_publisher(stage: Stage) -> None:
+    """SIGKILL of a publisher in the middle of its work; a new one goes on behind what it last tried"""
+    working = [name for name, (_, process) in stage.publishers.items() if process.poll() is None]
+    wait_until(lambda: stage.count("publisher-*.log", b"\nok ") > 0, "something was published")
+    with stage.fault("kill a publisher"):
+        if not working:
+            raise AssertionError("no publisher is at work any more: there is nothing to kill")
+        order, process = stage.publishers[stage.chance.choice(working)]
+        process.kill()
+        process.wait()
+        del stage.publishers[order.name]
+    tried = [p for p in read_history(stage.folder).publishes if p.publisher == order.name]
+    reached = max((p.first + p.count for p in tried), default=order.first)
+    left = order.seconds * (order.last - reached) / max(1, order.last - order.first)
+    if reached < order.last:
+        stage.start_publisher(replace(order, name=f"{order.name}+", first=reached, seconds=left))
+
+
+def _freeze(stage: Stage, seconds: float) -> None:
+    daemon = stage.any_daemon()
+    daemon.send_signal(signal.SIGSTOP)
+    stage.let_run(seconds)
+    daemon.send_signal(signal.SIGCONT)
