@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from faults.power import check_strace
+from faults.power import strace_version
 from faults.run import Result, run
 from faults.scenarios import scenarios
 from faults.table import DOCUMENT, line, page
@@ -25,21 +25,27 @@ def main() -> int:
         sys.exit(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     names = options.only or list(known)
     if any(known[name].setting.traced for name in names):
-        check_strace()
+        strace_version()
     print(f"seed {options.seed}; again: python -m faults --seed {options.seed} [--only NAME]\n")
     began, results = time.monotonic(), []
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(_AT_ONCE, spawn) as pool:
         calls = [
             pool.submit(
-                run, known[name], options.seed, events=options.events, folder=options.keep and options.keep / name
+                run,
+                known[name],
+                options.seed,
+                events=options.events,
+                folder=options.keep and options.keep / name,
             )
             for name in names
         ]
         for call in as_completed(calls):
             results.append(call.result())
             print(line(results[-1]), flush=True)
-    return _conclude(sorted(results, key=lambda r: names.index(r.name)), time.monotonic() - began, options.write)
+    return _conclude(
+        sorted(results, key=lambda r: names.index(r.name)), time.monotonic() - began, options.write
+    )
 
 
 def _conclude(results: list[Result], took_s: float, write: bool) -> int:
@@ -57,8 +63,12 @@ def _conclude(results: list[Result], took_s: float, write: bool) -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="replay a run")
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this scenario; may be repeated")
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().randrange(10**6), help="replay a run"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="this scenario; may be repeated"
+    )
     parser.add_argument("--events", type=int, help="events of each scenario, instead of its own number")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep what was recorded")
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md if all held")

@@ -6,71 +6,17 @@ and the dead letters. A rule yields one sentence for each breach.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from itertools import pairwise
 
 from busredis.keys import parse_id
-from faults.history import NOTHING, Fault, History, Publish, Run
+from faults.history import NOTHING, Fault, History, LeadsTo, Publish, Run
+from faults.report import Breach, Dead, Found, Report, Terms
 
 #: A fault may still be felt for so long after its end, until connections and leases are as before.
 _AFTERMATH_NS = 4_000_000_000
+_EVER = 2**63
 #: The server measures pauses in whole ms, by a clock that it reads once a command.
 _TOLERANCE_NS = 3_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Dead:
-    """One dead letter."""
-
-    group: str
-    number: int
-    entry_id: str
-    reason: str
-
-
-@dataclass
-class Found:
-    """What the server holds after the run: entries as `(id, number)` in stream order, `unfinished` ids by group."""
-
-    entries: list[tuple[str, int]]
-    dead: list[Dead] = field(default_factory=list)
-    unfinished: dict[str, set[str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What was agreed on for the run: its groups, their attempts, and which events fail for ever."""
-
-    groups: tuple[str, ...]
-    max_attempts: int
-    backoff_s: float
-    is_hopeless: Callable[[str, int], bool]
-    #: Groups whose events must be handled in order; with this many aggregates.
-    ordered: tuple[str, ...] = ()
-    aggregates: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Breach:
-    """One promise that was not kept."""
-
-    rule: str
-    what: str
-
-
-@dataclass
-class Report:
-    """The counts of a run, and the breaches in it."""
-
-    confirmed: int = 0
-    refused: int = 0
-    unknown: int = 0
-    handled: int = 0
-    again: int = 0
-    dead: int = 0
-    #: Confirmed events that are gone by the nature of a fault, and how long before its end the first was confirmed.
-    erased: int = 0
-    erased_window_s: float = 0.0
-    breaches: list[Breach] = field(default_factory=list)
 
 
 def check(history: History, found: Found, terms: Terms) -> Report:
@@ -120,12 +66,11 @@ class _Case:
                 return fault
         return None
 
-    def excuse(self, since: int, until: int, *, resets: bool = False) -> Fault | None:
-        """The fault between two moments for which a handler may run again (`resets`: as if it had not run)."""
+    def excuse(self, since: int, until: int, *marks: LeadsTo) -> Fault | None:
+        """The fault between two moments, or shortly before, that may lead to one of these."""
         for fault in self.history.faults:
-            if (fault.resets if resets else fault.repeats or fault.resets) and (
-                fault.began <= until and fault.ended + _AFTERMATH_NS >= since
-            ):
+            near = fault.began <= until and fault.ended + _AFTERMATH_NS >= since
+            if near and not fault.leads_to.isdisjoint(marks):
                 return fault
         return None
 
@@ -139,6 +84,7 @@ def _lost(case: _Case) -> Iterator[str]:
             continue
         eraser = case.eraser(publish)
         if eraser is None:
+            case.report.lost += len(missing)
             yield f"{len(missing)} confirmed event(s) from {missing[0]} on are not in the stream"
         else:
             case.report.erased += len(missing)
@@ -172,13 +118,16 @@ def _phantom(case: _Case) -> Iterator[str]:
             continue
         for run in runs:
             known = case.number_of.get(run.entry_id)
-            if known is None and case.eraser(publish) or known == number:
+            gone = case.eraser(publish) or case.excuse(run.started_at, _EVER, "rewinds")
+            if known == number or (known is None and gone):
                 continue
             yield f"{group}: event {number} was handled as entry {run.entry_id}, where the stream has {known}"
 
 
 def _stored_twice(case: _Case) -> Iterator[str]:
-    yield from (f"event {n} is stored as {' and '.join(ids)}" for n, ids in case.stored.items() if len(ids) > 1)
+    yield from (
+        f"event {n} is stored as {' and '.join(ids)}" for n, ids in case.stored.items() if len(ids) > 1
+    )
 
 
 def _refused_but_present(case: _Case) -> Iterator[str]:
@@ -217,24 +166,24 @@ def _ids_that_fall(case: _Case) -> Iterator[str]:
 def _repeated_without_a_cause(case: _Case) -> Iterator[str]:
     for (group, number), runs in case.runs.items():
         case.report.again += max(0, sum(run.end == "done" for run in runs) - 1)
-        for earlier, later in zip(runs, runs[1:], strict=False):
+        for earlier, later in pairwise(runs):
             if earlier.end == "failed" and later.started_at > earlier.ended_at:
                 continue
-            if case.excuse(earlier.started_at, later.started_at) is None:
+            if case.excuse(earlier.started_at, later.started_at, "repeats") is None:
                 how = earlier.end or "started"
                 yield f"{group}: event {number} was {how} as attempt {earlier.attempt} and ran again, no fault near"
-        if runs[0].attempt > 1 and case.excuse(0, runs[0].started_at) is None:
+        if runs[0].attempt > 1 and case.excuse(0, runs[0].started_at, "repeats") is None:
             yield f"{group}: event {number} ran first as attempt {runs[0].attempt}: for whose failure?"
 
 
 def _tried_again_too_early(case: _Case) -> Iterator[str]:
     least = int(case.terms.backoff_s * 1e9) - _TOLERANCE_NS
     for (group, number), runs in case.runs.items():
-        for earlier, later in zip(runs, runs[1:], strict=False):
+        for earlier, later in pairwise(runs):
             waited = later.started_at - earlier.ended_at
             if earlier.end != "failed" or waited >= least or waited < 0:
                 continue
-            if case.excuse(earlier.ended_at, later.started_at, resets=True) is None:
+            if case.excuse(earlier.ended_at, later.started_at, "resets") is None:
                 yield f"{group}: event {number} was tried again after {waited / 1e6:.0f} ms"
 
 
@@ -244,7 +193,9 @@ def _tried_too_often(case: _Case) -> Iterator[str]:
         if max(run.attempt for run in runs) > most:
             yield f"{group}: event {number} ran as attempt {max(run.attempt for run in runs)} of {most}"
         failed = [run for run in runs if run.end == "failed"]
-        if len(failed) > most and case.excuse(failed[0].started_at, failed[-1].started_at) is None:
+        if len(failed) > most and not case.excuse(
+            failed[0].started_at, failed[-1].started_at, "repeats", "resets", "refuses"
+        ):
             yield f"{group}: event {number} failed {len(failed)} times, where {most} attempts were agreed on"
 
 
@@ -256,9 +207,9 @@ def _dead_without_a_cause(case: _Case) -> Iterator[str]:
         failed = {run.attempt for run in runs if run.end == "failed"}
         since = case.publish_of[number].invoked_at if number in case.publish_of else 0
         until = runs[-1].started_at if runs else since
-        if len(failed) < case.terms.max_attempts and case.excuse(since, until) is None:
+        if len(failed) < case.terms.max_attempts and case.excuse(since, until, "repeats") is None:
             yield f"{group}: event {number} is a dead letter after {len(failed)} failed attempt(s)"
-        if len(letters) > 1 and case.excuse(since, until) is None:
+        if len(letters) > 1 and case.excuse(since, until, "resets") is None:
             yield f"{group}: event {number} has {len(letters)} dead letters"
 
 
@@ -266,7 +217,8 @@ def _out_of_order(case: _Case) -> Iterator[str]:
     for group in case.terms.ordered:
         reached: dict[int, tuple[int, int]] = {}
         firsts = sorted(
-            (runs[0] for (name, _), runs in case.runs.items() if name == group), key=lambda run: run.started_at
+            (runs[0] for (name, _), runs in case.runs.items() if name == group),
+            key=lambda run: run.started_at,
         )
         for run in firsts:
             aggregate, position = run.number % case.terms.aggregates, parse_id(run.entry_id)
@@ -279,7 +231,9 @@ def _idle(case: _Case) -> Iterator[str]:
     if not case.report.confirmed:
         yield "nothing was confirmed: the run shows nothing"
     started = Counter(run.group for run in case.history.runs)
-    yield from (f"{group} handled nothing: the run shows nothing" for group in case.terms.groups if not started[group])
+    yield from (
+        f"{group} handled nothing: the run shows nothing" for group in case.terms.groups if not started[group]
+    )
 
 
 _RULES: dict[str, Callable[[_Case], Iterator[str]]] = {

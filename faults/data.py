@@ -9,20 +9,20 @@ from tests.waiting import wait_until
 
 def flush_everything(stage: Stage) -> None:
     """FLUSHALL: what was confirmed before it is gone by command, what is confirmed after it is not"""
-    with stage.fault("flush everything", repeats=True, resets=True, erases_since=0):
+    with stage.fault("flush everything", "repeats", "resets", "rewinds", erases_since=0):
         stage.command("FLUSHALL")
 
 
 def delete_the_stream(stage: Stage) -> None:
     """DEL of the stream, with its groups: what was confirmed before it is gone by command"""
     wait_until(lambda: stage.command("EXISTS", STREAM), "there is a stream to delete")
-    with stage.fault("delete the stream", repeats=True, resets=True, erases_since=0):
+    with stage.fault("delete the stream", "repeats", "resets", "rewinds", erases_since=0):
         assert stage.command("DEL", STREAM) == 1
 
 
 def destroy_a_group(stage: Stage) -> None:
     """XGROUP DESTROY of a group at work: restored at its checkpoint, so what lies behind it is handled again"""
-    with stage.fault("destroy a group", repeats=True, resets=True):
+    with stage.fault("destroy a group", "repeats", "resets"):
         assert stage.command("XGROUP", "DESTROY", STREAM, stage.chance.choice(GROUPS)) == 1
 
 
@@ -36,6 +36,6 @@ def set_the_clock_ahead(stage: Stage) -> None:
 
 
 def _last_ms(stage: Stage) -> int:
-    info = stage.command("XINFO", "STREAM", STREAM)
-    last = info["last-generated-id"] if isinstance(info, dict) else info[info.index(b"last-generated-id") + 1]
+    with stage.client() as client:
+        last: bytes = client.xinfo_stream(STREAM)["last-generated-id"]
     return int(last.decode().partition("-")[0])

@@ -8,8 +8,8 @@ import orjson
 import redis
 
 from busredis.keys import parse_id
-from faults.checker import Dead, Found
 from faults.events import GROUPS
+from faults.report import Dead, Found
 from faults.stage import KEYS, STREAM, Stage
 from tests.waiting import wait_until
 
@@ -26,6 +26,7 @@ def finish(stage: Stage) -> Found:
             wait_until(lambda: not any(unfinished(client, name) for name in GROUPS), "drained", PATIENCE_S)
         except AssertionError:
             stage.notes.append("not drained in time")  # the checker names what is left
+        stage.wait_for_daemons()
         for daemon in stage.daemons:
             daemon.send_signal(signal.SIGTERM)
         stage.codes += [daemon.wait(timeout=30) for daemon in stage.daemons]

@@ -8,7 +8,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+#: What a fault may lead to: `repeats`, a handler runs again what it ran; `resets`, attempts and the pauses between them
+#: are forgotten; `refuses`, no dead letter can be written, so its handler runs once more later; `rewinds`, the server goes
+#: back to an earlier state, in which an entry that was handled and not yet confirmed may be gone.
+LeadsTo = Literal["repeats", "resets", "refuses", "rewinds"]
 #: `Fault.erases_since` of a fault that erases nothing that was confirmed.
 NOTHING = -1
 
@@ -62,15 +67,13 @@ class Run:
 class Fault:
     """One injected fault, and what it may lead to.
 
-    `repeats`: handlers may run again what they ran. `resets`: attempts and pauses between them may be forgotten.
     What was confirmed between `erases_since` and the end of the fault may be gone.
     """
 
     name: str
     began: int
     ended: int
-    repeats: bool = False
-    resets: bool = False
+    leads_to: frozenset[str] = frozenset()
     erases_since: int = NOTHING
 
 
@@ -91,10 +94,9 @@ def read_history(folder: Path) -> History:
     for path in sorted(folder.glob("worker-*.log")):
         history.runs += _runs(path)
     for _, *facts in _lines(folder / "faults.log"):
-        ended, name, began, repeats, resets, since = facts
-        history.faults.append(
-            Fault(name, int(began), int(ended), repeats == "True", resets == "True", int(since))
-        )
+        ended, name, began, marks, since = facts
+        leads_to = frozenset(marks.split(",")) - {"nothing"}
+        history.faults.append(Fault(name, int(began), int(ended), leads_to, int(since)))
     return history
 
 
@@ -113,15 +115,16 @@ def _publishes(path: Path) -> Iterator[Publish]:
 
 def _runs(path: Path) -> Iterator[Run]:
     pid = int(path.stem.split("-")[1])
-    opened: dict[tuple[str, ...], Run] = {}
+    opened: dict[tuple[str, ...], list[Run]] = {}
     for kind, at, *facts in _lines(path):
         key = tuple(facts)
         if kind == "start":
             group, number, entry_id, attempt = facts
-            run = opened[key] = Run(group, int(number), entry_id, int(attempt), pid, int(at))
+            run = Run(group, int(number), entry_id, int(attempt), pid, int(at))
+            opened.setdefault(key, []).append(run)
             yield run
         else:
-            run = opened.pop(key)
+            run = opened[key].pop()
             run.end, run.ended_at = kind, int(at)
 
 

@@ -52,7 +52,7 @@ def tear_reads(stage: Stage) -> None:
 
 def strand_connections(stage: Stage) -> None:
     """All connections stall for ever and stay open; only new ones work"""
-    with stage.fault("strand connections", repeats=True):
+    with stage.fault("strand connections", "repeats"):
         stage.proxy.strand()
         # Nobody is told: each side must notice by its own timeout, the longest of which is 5 s.
         stage.let_run(6.0)

@@ -7,6 +7,7 @@ end. After SIGKILL the file is cut to that length: what a disk that kept nothing
 import os
 import re
 import shutil
+import subprocess
 import time
 from collections.abc import Iterable
 
@@ -14,8 +15,8 @@ from faults.history import NOTHING
 from faults.stage import Stage
 from tests.waiting import wait_until
 
-_LINE = re.compile(r"^(?P<task>\d+) (?P<call>\w+)\(\d+<(?P<path>[^>]*\.incr\.aof)>(?P<rest>.*)$")
-_RESUMED = re.compile(r"^(?P<task>\d+) <\.\.\. (?P<call>\w+) resumed>.*= (?P<result>-?\d+)$")
+_LINE = re.compile(r"^(?P<task>\d+) +(?P<call>\w+)\(\d+<(?P<path>[^>]*\.incr\.aof)>(?P<rest>.*)$")
+_RESUMED = re.compile(r"^(?P<task>\d+) +<\.\.\. (?P<call>\w+) resumed>.*= (?P<result>-?\d+)$")
 _RESULT = re.compile(r"= (?P<result>-?\d+)")
 _SYNCS = ("fsync", "fdatasync")
 #: What everysec may lose: a sync each second, which may be put off by up to two while one is slow.
@@ -29,10 +30,12 @@ class StraceMissing(Exception):
         super().__init__("the power loss scenarios need strace: apt install strace")
 
 
-def check_strace() -> None:
-    """Raises StraceMissing."""
+def strace_version() -> str:
+    """Which strace is here. Raises StraceMissing."""
     if shutil.which("strace") is None:
         raise StraceMissing
+    told = subprocess.run(["strace", "-V"], capture_output=True, text=True, check=True).stdout
+    return " ".join(told.split("\n")[0].split()[i] for i in (0, 3))
 
 
 def synced_length(lines: Iterable[str], length: int) -> int:
@@ -68,11 +71,14 @@ def lose_power(stage: Stage) -> None:
     """Power loss: SIGKILL of the server, and what was not synced to disk is cut off"""
     pid, safe = stage.server.pid, _promises_disk(stage)
     since = NOTHING if safe else time.monotonic_ns() - _WINDOW_NS
-    with stage.fault("lose power", repeats=True, resets=True, erases_since=since):
+    with stage.fault("lose power", "repeats", "resets", "rewinds", erases_since=since):
         stage.server.kill()
     folder = stage.folder / "server-1"
     trace = folder / f"trace.{pid}"
-    wait_until(lambda: f"{pid} +++ killed" in trace.read_text(), "strace has seen the end of the server")
+    wait_until(
+        lambda: re.search(rf"^{pid} +\+\+\+ killed", trace.read_text(), re.MULTILINE),
+        "strace has seen the end of the server",
+    )
     [file] = (folder / "appendonlydir").glob("*.incr.aof")
     written = file.stat().st_size
     stage.synced_bytes = synced_length(trace.read_text().splitlines(), stage.synced_bytes)

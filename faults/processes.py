@@ -10,13 +10,13 @@ from tests.waiting import wait_until
 
 def kill_a_daemon(stage: Stage) -> None:
     """SIGKILL of a daemon, and a new one"""
-    with stage.fault("kill a daemon", repeats=True):
+    with stage.fault("kill a daemon", "repeats"):
         stage.replace_daemon(stage.any_daemon(), signal.SIGKILL)
 
 
 def kill_all_daemons(stage: Stage) -> None:
     """SIGKILL of all daemons at once, and new ones"""
-    with stage.fault("kill all daemons", repeats=True):
+    with stage.fault("kill all daemons", "repeats"):
         for daemon in stage.daemons:
             daemon.kill()
         for daemon in list(stage.daemons):
@@ -25,6 +25,7 @@ def kill_all_daemons(stage: Stage) -> None:
 
 def stop_a_daemon(stage: Stage) -> None:
     """SIGTERM of a daemon at work, and a new one"""
+    stage.wait_for_daemons()
     with stage.fault("stop a daemon"):
         stage.codes.append(stage.replace_daemon(stage.any_daemon(), signal.SIGTERM))
 
@@ -38,14 +39,14 @@ def freeze_a_daemon_briefly(stage: Stage) -> None:
 def make_a_zombie(stage: Stage) -> None:
     """SIGSTOP of a daemon for 2.5 leases, while others take over what it holds, and SIGCONT"""
     taken = stage.count("faults.worker.log", b"taking over")
-    with stage.fault("make a zombie", repeats=True):
+    with stage.fault("make a zombie", "repeats"):
         _freeze(stage, stage.setting.lease_s * 2.5)
     stage.wait_for_more("faults.worker.log", b"taking over", taken)
 
 
 def freeze_all_daemons(stage: Stage) -> None:
     """SIGSTOP of all daemons for 1.5 leases, and SIGCONT of all: each finds the others' leases lapsed"""
-    with stage.fault("freeze all daemons", repeats=True):
+    with stage.fault("freeze all daemons", "repeats"):
         for daemon in stage.daemons:
             daemon.send_signal(signal.SIGSTOP)
         stage.let_run(stage.setting.lease_s * 1.5)

@@ -41,23 +41,23 @@ class Replica:
 
 def fail_over(stage: Stage) -> None:
     """The link to the replica stalls for a second, the primary is killed, the replica is promoted"""
-    replica = Replica(stage)
+    replica = stage.standby or Replica(stage)
     stage.let_run(0.5)
     since = time.monotonic_ns() - _LAG_NS if stage.setting.durability == "memory" else NOTHING
-    with stage.fault("fail over", repeats=True, resets=True, erases_since=since):
+    with stage.fault("fail over", "repeats", "resets", "rewinds", erases_since=since):
         replica.link.stall()
         stage.let_run(1.0)
         stage.server.kill()
     replica.link.close()
     replica.take_over()
     if stage.setting.durability == "replica":
-        Replica(stage)  # without one, nothing more would be confirmed
+        stage.standby = Replica(stage)  # without one, nothing more would be confirmed
 
 
 def switch_over(stage: Stage) -> None:
     """The primary pauses writes until the replica is in step, and the replica is promoted"""
     replica = Replica(stage)
-    with stage.fault("switch over", repeats=True):
+    with stage.fault("switch over", "repeats"):
         stage.command("CLIENT", "PAUSE", 20_000, "WRITE")
         wait_until(replica.is_in_step, "the replica is in step")
         replica.take_over()

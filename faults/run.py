@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from busredis.server.probe import ask
-from faults.checker import Breach, Report, Terms, check
+from faults.checker import check
 from faults.drain import finish
 from faults.events import AGGREGATES, BACKOFF_S, GROUPS, MAX_ATTEMPTS, STEADY, is_hopeless
 from faults.history import read_history
+from faults.report import Breach, Report, Terms
 from faults.scenarios import Scenario
 from faults.stage import Stage
 
@@ -72,7 +73,9 @@ def _play(scenario: Scenario, folder: Path, result: Result) -> None:
     result.report = check(read_history(folder), found, terms)
     log = (folder / "faults.worker.log").read_text(errors="replace")
     result.fenced = log.count("the lease was lost")
-    result.report.breaches += [Breach("exit code", f"a process ended with {code}") for code in codes if code != 0]
+    result.report.breaches += [
+        Breach("exit code", f"a process ended with {code}") for code in codes if code != 0
+    ]
     result.report.breaches += [Breach("unfinished", note) for note in notes]
     if scenario.times and not result.injected:
         result.report.breaches.append(Breach("idle", "no fault was injected: the run shows nothing"))

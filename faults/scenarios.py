@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from faults import data, network, power, processes, replicas, servers
 from faults.stage import Setting, Stage
@@ -16,7 +16,7 @@ class Scenario:
 
     name: str
     injections: tuple[Injection, ...]
-    setting: Setting = Setting()
+    setting: Setting = field(default_factory=Setting)
     times: int = 3
     gap_s: float = 0.8
     remark: str = ""
@@ -35,13 +35,16 @@ class Scenario:
 
     def plan(self, chance: random.Random) -> list[Injection]:
         """What to inject, in order: each at least once if there is room, all of it from the seed."""
-        rounds = [one for _ in range(self.times) for one in chance.sample(self.injections, len(self.injections))]
+        rounds = [
+            one for _ in range(self.times) for one in chance.sample(self.injections, len(self.injections))
+        ]
         return rounds[: self.times]
 
 
 _PROXIED = Setting(proxied=True)
 _TRACED = Setting(traced=True)
 _ALWAYS = {"appendfsync": "always"}
+_DEBUG = {"enable_debug_command": "yes"}
 _FSYNC = Setting(durability="fsync", publishers=4, batch=2_000)
 #: Half a millisecond for each command that is loaded, during which the server answers.
 _SLOW_LOAD = {"key_load_delay": "500", "loading_process_events_interval_bytes": "1024"}
@@ -78,7 +81,9 @@ MIXED: tuple[Injection, ...] = (
 
 def _of_processes() -> Iterator[Scenario]:
     three = Setting(daemons=3, publishers=4)
-    yield Scenario("none-ordered", (), Setting(daemons=1, ordered=True), 0, remark="one daemon, order checked")
+    yield Scenario(
+        "none-ordered", (), Setting(daemons=1, ordered=True), 0, remark="one daemon, order checked"
+    )
     yield Scenario("none", (), three, 0, remark="three daemons, four publishers")
     yield Scenario("kill-daemon", (processes.kill_a_daemon,), replace(three, lease_s=1.0), 8)
     yield Scenario("kill-all-daemons", (processes.kill_all_daemons,), Setting(lease_s=1.0))
@@ -94,14 +99,16 @@ def _of_servers() -> Iterator[Scenario]:
     many = Setting(seconds=12.0, publishers=4)
     yield Scenario("kill-server", killed, many, 10, remark="everysec")
     yield Scenario("kill-server-always", killed, replace(many, server=_ALWAYS), 25, 0.3, "appendfsync always")
-    yield Scenario("kill-server-fsync", killed, replace(_FSYNC, seconds=16.0), 25, 0.5, "durability=fsync, everysec")
+    yield Scenario(
+        "kill-server-fsync", killed, replace(_FSYNC, seconds=16.0), 25, 0.5, "durability=fsync, everysec"
+    )
     yield Scenario("restart-server", (servers.restart_the_server,), Setting(), 4)
     yield Scenario("kill-server-rewriting", (servers.kill_the_server_while_it_rewrites,), Setting(), 4)
     yield Scenario("pause-server", (servers.pause_the_server,), Setting())
     yield Scenario("pause-server-long", (servers.pause_the_server_for_long,), Setting(lease_s=1.0), 2)
     yield Scenario("client-kill", (servers.kill_connections,), Setting(), 5)
     yield Scenario("client-pause", (servers.pause_clients,), Setting())
-    yield Scenario("debug-sleep", (servers.let_the_server_sleep,), Setting())
+    yield Scenario("debug-sleep", (servers.let_the_server_sleep,), Setting(server=_DEBUG))
     yield Scenario("script-flush", (servers.flush_scripts,), Setting())
     yield Scenario("busy", (servers.keep_the_server_busy,), Setting(), 4)
     yield Scenario("out-of-memory", (servers.fill_the_memory,), Setting(), 4)
@@ -119,7 +126,9 @@ def _of_the_network() -> Iterator[Scenario]:
     yield Scenario("torn-replies", (network.tear_replies,), _PROXIED, 5)
     yield Scenario("torn-reads", (network.tear_reads,), _PROXIED, 5)
     yield Scenario("stall", (network.stall_the_network,), _PROXIED)
-    yield Scenario("half-open", (network.strand_connections,), replace(_PROXIED, timeout_s=3.0, seconds=8.0), 1)
+    yield Scenario(
+        "half-open", (network.strand_connections,), replace(_PROXIED, timeout_s=3.0, seconds=8.0), 1
+    )
 
 
 def _of_data() -> Iterator[Scenario]:
@@ -146,6 +155,6 @@ def scenarios() -> dict[str, Scenario]:
     """All of them by name, in the order of the table."""
     parts = (_of_processes, _of_servers, _of_the_network, _of_data, _of_disks_and_replicas)
     found = [scenario for part in parts for scenario in part()]
-    mixed = replace(_PROXIED, seconds=12.0, daemons=3)
+    mixed = replace(_PROXIED, seconds=12.0, daemons=3, server=_DEBUG)
     found += [Scenario(f"mixed-{n}", MIXED, mixed, 8, remark="eight of 25, by seed") for n in range(1, 5)]
     return {scenario.name: scenario for scenario in found}

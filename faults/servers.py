@@ -10,14 +10,14 @@ from faults.stage import Stage
 
 def kill_the_server(stage: Stage) -> None:
     """SIGKILL of the server, and restart"""
-    with stage.fault("kill the server", repeats=True):
+    with stage.fault("kill the server", "repeats"):
         stage.server.kill()
         stage.server.restart()
 
 
 def restart_the_server(stage: Stage) -> None:
     """SIGTERM of the server, and restart"""
-    with stage.fault("restart the server", repeats=True):
+    with stage.fault("restart the server", "repeats"):
         stage.server.restart()
 
 
@@ -25,7 +25,7 @@ def kill_the_server_while_it_rewrites(stage: Stage) -> None:
     """SIGKILL of the server while it rewrites its append-only file, and restart"""
     stage.command("CONFIG", "SET", "rdb-key-save-delay", "1000000")
     stage.command("BGREWRITEAOF")
-    with stage.fault("kill the server while it rewrites", repeats=True):
+    with stage.fault("kill the server while it rewrites", "repeats"):
         info = stage.command("INFO", "persistence")
         assert info["aof_rewrite_in_progress"] == 1, "the server does not rewrite"
         stage.server.kill()
@@ -42,7 +42,7 @@ def pause_the_server(stage: Stage) -> None:
 
 def pause_the_server_for_long(stage: Stage) -> None:
     """SIGSTOP of the server for 3 leases: reads time out, every lease lapses"""
-    with stage.fault("pause the server for long", repeats=True):
+    with stage.fault("pause the server for long", "repeats"):
         stage.server.pause()
         stage.let_run(stage.setting.lease_s * 3)
         stage.server.resume()
@@ -98,7 +98,7 @@ def keep_the_server_busy(stage: Stage) -> None:
 def fill_the_memory(stage: Stage) -> None:
     """maxmemory reached (noeviction) for half a second, then released"""
     refused = stage.count("publisher-*.log", b"\nfail ")
-    with stage.fault("fill the memory"):
+    with stage.fault("fill the memory", "refuses"):
         stage.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
         stage.command("CONFIG", "SET", "maxmemory", "1mb")
         if stage.publishes():
@@ -109,7 +109,7 @@ def fill_the_memory(stage: Stage) -> None:
 
 def make_it_read_only(stage: Stage) -> None:
     """The server becomes a replica (READONLY) for half a second, then a primary again"""
-    with stage.fault("make it read-only"):
+    with stage.fault("make it read-only", "refuses"):
         stage.command("REPLICAOF", "127.0.0.1", "1")
         stage.let_run(0.5)
         stage.command("REPLICAOF", "NO", "ONE")
@@ -117,7 +117,7 @@ def make_it_read_only(stage: Stage) -> None:
 
 def ask_for_a_replica_that_is_not_there(stage: Stage) -> None:
     """min-replicas-to-write 1 without a replica (NOREPLICAS) for half a second"""
-    with stage.fault("ask for a replica that is not there"):
+    with stage.fault("ask for a replica that is not there", "refuses"):
         stage.command("CONFIG", "SET", "min-replicas-to-write", "1")
         stage.let_run(0.5)
         stage.command("CONFIG", "SET", "min-replicas-to-write", "0")
@@ -125,7 +125,7 @@ def ask_for_a_replica_that_is_not_there(stage: Stage) -> None:
 
 def restart_slowly(stage: Stage) -> None:
     """SIGKILL of the server, and a restart that loads for a second or more (LOADING)"""
-    with stage.fault("restart slowly", repeats=True):
+    with stage.fault("restart slowly", "repeats"):
         stage.server.kill()
         stage.server.restart()
     assert stage.count("faults.*.log", b"LOADING") > 0, "nobody was told LOADING"

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from busredis.keys import Keys
-from faults.history import NOTHING, Recorder
+from faults.history import NOTHING, LeadsTo, Recorder
 from faults.publishing import Order
 from tests.proxy import Proxy
 from tests.servers import TestServer, chosen_server
@@ -62,6 +62,8 @@ class Stage:
         self.codes: list[int] = []
         self.notes: list[str] = []
         self.injected = 0
+        #: The replica that takes over next, if it is there already (faults/replicas.py).
+        self.standby: Any = None
         #: Of the append-only file: what was surely on disk when the server last started, and what was cut off in all.
         self.synced_bytes = self.cut_bytes = 0
         self._stack = ExitStack()
@@ -96,11 +98,7 @@ class Stage:
         self._servers += 1
         folder, (_, binary) = self.folder / f"server-{self._servers}", chosen_server()
         folder.mkdir()
-        options = {
-            "enable_debug_command": "yes",
-            "auto_aof_rewrite_percentage": "0",
-            "repl_diskless_sync_delay": "0",
-        }
+        options = {"auto_aof_rewrite_percentage": "0", "repl_diskless_sync_delay": "0"}
         program = _traced(binary, folder) if self.setting.traced else binary
         return self.keep(TestServer(program, folder, **(options | self.setting.server)))
 
@@ -119,14 +117,13 @@ class Stage:
             return client.execute_command(*parts)
 
     @contextmanager
-    def fault(
-        self, name: str, *, repeats: bool = False, resets: bool = False, erases_since: int = NOTHING
-    ) -> Iterator[None]:
+    def fault(self, name: str, *leads_to: LeadsTo, erases_since: int = NOTHING) -> Iterator[None]:
         """What happens inside is told as a fault, with what it may lead to."""
         self.injected += 1
         began = time.monotonic_ns()
         yield
-        self._faults.write("fault", name.replace(" ", "-"), began, repeats, resets, erases_since)
+        marks = ",".join(leads_to) or "nothing"
+        self._faults.write("fault", name.replace(" ", "-"), began, marks, erases_since)
 
     def let_run(self, seconds: float) -> None:
         """Lets a fault last, or work go on between two faults."""
@@ -138,6 +135,17 @@ class Stage:
 
     def any_daemon(self) -> subprocess.Popen[bytes]:
         return self.chance.choice(self.daemons)
+
+    def wait_for_daemons(self) -> None:
+        """Waits until each daemon runs, and so knows what SIGTERM means."""
+        log = self.folder / "faults.worker.log"
+        wanted = [f"\n{daemon.pid} INFO daemon " for daemon in self.daemons]
+
+        def all_run() -> bool:
+            text = "\n" + log.read_text(errors="replace")
+            return all(line in text for line in wanted)
+
+        wait_until(all_run, "each daemon runs", 60)
 
     def replace_daemon(self, daemon: subprocess.Popen[bytes], number: signal.Signals) -> int:
         """Ends a daemon by a signal and starts another; the exit code."""
@@ -186,9 +194,7 @@ class Stage:
 def _traced(binary: Path, folder: Path) -> Path:
     """A program that is `binary` under strace, which watches from beside it (-D): the pid is the server's own."""
     program = folder / "traced-server"
-    calls = "trace=write,writev,pwrite64,ftruncate,fsync,fdatasync"
-    program.write_text(
-        f'#!/bin/sh\nexec strace -D -f -y -s 0 -q -e {calls} -e signal=none -o trace.$$ "{binary}" "$@"\n'
-    )
+    calls = "trace=write,writev,pwrite64,truncate,ftruncate,fsync,fdatasync"
+    program.write_text(f'#!/bin/sh\nexec strace -D -f -y -s 0 -q -e {calls} -o trace.$$ "{binary}" "$@"\n')
     program.chmod(0o700)
     return program

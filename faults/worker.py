@@ -42,7 +42,7 @@ def failing(event: Step, ctx: Context) -> None:
 
 
 def main(url: str, namespace: str, folder: str, lease: str) -> None:
-    global recorder
+    global recorder  # noqa: PLW0603 - handlers are module functions, and a process has one file
     recorder = Recorder(Path(folder) / f"worker-{os.getpid()}-{time.monotonic_ns()}.log")
     logging.basicConfig(level=logging.INFO, format="%(process)d %(levelname)s %(message)s")
     # What failed on purpose would be most of the log, and the history has it.
