@@ -41,6 +41,7 @@ class Consumer:
         self._settings = settings
         self._classes = {pending.keys.stream(cls.type_name): cls for cls in process.handler.event_classes()}
         self._reader: AsyncClient | None = None
+        self._reclaiming: set[tuple[str, bytes]] = set()
         self._stopping = False
         self._room = asyncio.Event()
         self._limit = min(32, settings.prefetch)
@@ -163,10 +164,18 @@ class Consumer:
             return  # the next error, or the reclaimer, leads here again
 
     async def reclaim(self, row: Row, least_idle_ms: int, count: int) -> Delivery | None:
-        """Takes a pending entry over and gives it to the lanes."""
-        delivery = await self.claim(row, least_idle_ms, count)
-        if delivery is not None:
-            self.take(delivery)
+        """Takes a pending entry over and gives it to the lanes; None if another daemon was faster, or it is here already."""
+        key = row.stream, row.id
+        # A sweep and the recovery after a lost reply may find the same entry of this consumer at the same time.
+        if key in self._reclaiming or key in self.settler.held:
+            return None
+        self._reclaiming.add(key)
+        try:
+            delivery = await self.claim(row, least_idle_ms, count)
+            if delivery is not None:
+                self.take(delivery)
+        finally:
+            self._reclaiming.discard(key)
         return delivery
 
     async def claim(
