@@ -11,6 +11,7 @@ from datetime import timedelta
 from busredis.codec import FIELD, Codec
 from busredis.commands import Arg, Flow, many, script
 from busredis.context import inherit
+from busredis.durability import syncs_before_it_answers
 from busredis.errors import (
     CommandRefused,
     ConnectionLost,
@@ -129,8 +130,9 @@ class Appender:
                 keys.append(self.keys.once(record.key))
                 where = f"{where}:{len(keys)}:{record.fingerprint}"
             args += (where, record.json)
+        on_disk = self.settings.durability == "fsync" and (yield from syncs_before_it_answers())
         reply = yield from script(self._script, keys, args)
-        if self.settings.durability != "memory":
+        if self.settings.durability != "memory" and not on_disk:
             yield from self.make_durable(attempt, appended=True)
         ids, _, versions = reply.decode().partition("|")
         return Reply(_ids(ids, len(batch)), [int(version) for version in versions.split()])
@@ -144,6 +146,8 @@ class Appender:
         # of ours on the connection that now waits puts everything before it under the same promise.
         left = max(1, int((attempt.deadline - time.monotonic()) * 1000))
         fsync = self.settings.durability == "fsync"
+        if fsync and not appended and (yield from syncs_before_it_answers()):
+            return
         wait: tuple[Arg, ...] = ("WAITAOF", 1, 0, left) if fsync else ("WAIT", 1, left)
         mark = ("SET", self.keys.once(f"{self.name}-mark"), attempt.number, "PX", 60_000)
         answered, *replies = yield from many([("GET", self.keys.once(self.name)), mark, wait])

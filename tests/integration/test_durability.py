@@ -1,9 +1,13 @@
 """What a confirmation means with durability="fsync" and "replica": on disk, on a replica, and of the server that has it."""
 
+import time
+from datetime import timedelta
+
 import pytest
 
 from busredis import DomainEvent, Publisher
 from busredis.append import Appender
+from busredis.errors import PublishRefused
 from busredis.keys import Keys
 from tests.proxy import Proxy
 from tests.servers import TestServer, chosen_server
@@ -76,3 +80,39 @@ def raw_entries(server: TestServer):
         return [
             (i, [part for pair in fields.items() for part in pair]) for i, fields in client.xrange(STREAM)
         ]
+
+
+def test_with_appendfsync_always_a_confirmation_means_on_disk_on_every_server(tmp_path, ask):
+    with server_in(tmp_path, appendfsync="always") as server:
+        with Publisher(server.url, namespace="d", durability="fsync") as publisher:
+            publisher.publish_many([Kept(number=n) for n in range(3)])
+
+        assert ask(server, "XLEN", STREAM) == 3
+
+
+def test_a_waitaof_that_answers_before_the_sync_is_not_believed(tmp_path, ask):
+    """With everysec a sync begins once a second, so two writes cannot both be on disk within a moment."""
+    with server_in(tmp_path, appendfsync="everysec") as server:
+        timeout = timedelta(seconds=5)
+        with Publisher(server.url, namespace="d", durability="fsync", publish_timeout=timeout) as publisher:
+            began, confirmed = time.monotonic(), 0
+            try:
+                for number in range(3):
+                    publisher.publish(Kept(number=number))
+                    confirmed += 1
+            except PublishRefused as error:
+                assert "appendfsync always" in str(error)
+                assert "WAITAOF" in str(error)
+            took = time.monotonic() - began
+
+        assert confirmed == ask(server, "XLEN", STREAM)
+        assert confirmed == 0 or took > 1
+
+
+def test_durability_fsync_is_refused_where_there_is_no_append_only_file(tmp_path, ask):
+    with (
+        server_in(tmp_path, appendonly=False) as server,
+        Publisher(server.url, namespace="d", durability="fsync") as publisher,
+        pytest.raises(PublishRefused, match="appendonly"),
+    ):
+        publisher.publish(Kept())
