@@ -1,9 +1,10 @@
 """Entries that a consumer holds by the server's word and not by its own: lost replies, found again."""
 
 import asyncio
+import threading
 from datetime import timedelta
 
-from busredis import DomainEvent, Publisher, Router
+from busredis import Context, Daemon, DomainEvent, Publisher, Router
 from busredis.client import AsyncClient
 from busredis.codec import Codec
 from busredis.daemon.consumer import Consumer
@@ -11,6 +12,8 @@ from busredis.delivery.lanes import Gate
 from busredis.delivery.pending import Pending
 from busredis.delivery.process import Process
 from busredis.settings import Settings
+from tests.proxy import Proxy
+from tests.waiting import wait_until
 
 
 class Found(DomainEvent):
@@ -50,3 +53,34 @@ async def test_an_entry_of_its_own_that_two_looks_find_at_once_is_run_once(serve
     settling.cancel()
     await consumer.lanes.cancel()
     await client.close()
+
+
+def test_what_a_lost_reply_delivered_is_found_also_if_the_first_look_for_it_is_lost_too(
+    server, namespace, inspect, keys
+):
+    """And not only when the lease is over, by another daemon and as another attempt."""
+    router, runs, lease = Router(), [], timedelta(seconds=60)
+
+    @router.on(Found, name="g")
+    async def handle(event: Found, ctx: Context) -> None:
+        runs.append((event.number, ctx.attempt))
+
+    with Proxy(server.port) as proxy, Publisher(server.url, namespace=namespace) as publisher:
+        daemon = Daemon(router, url=proxy.url, namespace=namespace, lease=lease, sweep=timedelta(seconds=0.1))
+        thread = threading.Thread(target=daemon.run)
+        thread.start()
+        publisher.publish(Found(number=0))
+        wait_until(lambda: runs == [(0, 1)], "the daemon is at work")
+        wait_until(lambda: inspect.xpending(keys.stream("Found"), "g")["pending"] == 0, "all is acknowledged")
+        proxy.stall()
+        publisher.publish(Found(number=1))
+        wait_until(lambda: inspect.xpending(keys.stream("Found"), "g")["pending"] == 1, "it is delivered")
+        proxy.cut_before_request(1, needle=b"XPENDING")
+        proxy.cut()
+        proxy.resume()
+        wait_until(lambda: proxy.lost_requests == 1, "the daemon has looked")
+        wait_until(lambda: len(runs) > 1, "what was delivered in the lost reply is handled", 10)
+        daemon.stop()
+        thread.join(timeout=20)
+
+    assert runs == [(0, 1), (1, 1)]
