@@ -1,6 +1,7 @@
 """Faults of daemons and publishers. The docstring of a fault is its line in the table."""
 
 import signal
+import subprocess
 from dataclasses import replace
 
 from faults.history import read_history
@@ -73,7 +74,16 @@ def kill_a_publisher(stage: Stage) -> None:
 
 
 def _freeze(stage: Stage, seconds: float) -> None:
-    daemon = stage.any_daemon()
+    """Stops a daemon that is handling events right now."""
+    before = {daemon.pid: _told(stage, daemon) for daemon in stage.daemons}
+    at_work = lambda: [daemon for daemon in stage.daemons if _told(stage, daemon) > before[daemon.pid]]  # noqa: E731
+    wait_until(at_work, "a daemon is at work")
+    daemon = stage.chance.choice(at_work())
     daemon.send_signal(signal.SIGSTOP)
     stage.let_run(seconds)
     daemon.send_signal(signal.SIGCONT)
+
+
+def _told(stage: Stage, daemon: subprocess.Popen[bytes]) -> int:
+    """How many bytes its handlers have written."""
+    return sum(path.stat().st_size for path in stage.folder.glob(f"worker-{daemon.pid}-*.log"))

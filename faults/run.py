@@ -77,5 +77,9 @@ def _play(scenario: Scenario, folder: Path, result: Result) -> None:
         Breach("exit code", f"a process ended with {code}") for code in codes if code != 0
     ]
     result.report.breaches += [Breach("unfinished", note) for note in notes]
+    if scenario.fences and not result.fenced:
+        result.report.breaches.append(
+            Breach("idle", "no zombie came back with an entry: the run shows nothing")
+        )
     if scenario.times and not result.injected:
         result.report.breaches.append(Breach("idle", "no fault was injected: the run shows nothing"))

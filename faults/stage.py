@@ -20,7 +20,7 @@ from busredis.keys import Keys
 from faults.history import NOTHING, LeadsTo, Recorder
 from faults.publishing import Order
 from tests.proxy import Proxy
-from tests.servers import TestServer, chosen_server
+from tests.servers import TestServer, chosen_server, server_binary
 from tests.waiting import wait_until
 
 NAMESPACE = "faults"
@@ -50,6 +50,8 @@ class Setting:
     #: Order is checked: one daemon, and no fault.
     ordered: bool = False
     server: dict[str, str] = field(default_factory=dict)
+    #: A name in tests/servers.py; the server that all tests run on, if empty.
+    program: str = ""
 
 
 class Stage:
@@ -96,7 +98,8 @@ class Stage:
     def add_server(self) -> TestServer:
         """One more server, with the options of this run, ended with it."""
         self._servers += 1
-        folder, (_, binary) = self.folder / f"server-{self._servers}", chosen_server()
+        folder, wanted = self.folder / f"server-{self._servers}", self.setting.program
+        binary = server_binary(wanted) if wanted else chosen_server()[1]
         folder.mkdir()
         options = {"auto_aof_rewrite_percentage": "0", "repl_diskless_sync_delay": "0"}
         program = _traced(binary, folder) if self.setting.traced else binary
