@@ -41,7 +41,7 @@ class Consumer:
         self._settings = settings
         self._classes = {pending.keys.stream(cls.type_name): cls for cls in process.handler.event_classes()}
         self._reader: AsyncClient | None = None
-        #: Whether a read got no answer, so that entries may be this consumer's that it knows nothing of.
+        #: Whether a read or a claim got no answer, so that entries may be this consumer's that it knows nothing of.
         self._in_doubt = False
         self._reclaiming: set[tuple[str, bytes]] = set()
         self._stopping = False
@@ -174,6 +174,11 @@ class Consumer:
             delivery = await self.claim(row, least_idle_ms, count)
             if delivery is not None:
                 self.take(delivery)
+        except ConnectionLost:
+            self._in_doubt = (
+                True  # the claim may have been made, and its attempt counted: it is not to be wasted
+            )
+            raise
         finally:
             self._reclaiming.discard(key)
         return delivery

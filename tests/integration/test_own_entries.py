@@ -11,6 +11,7 @@ from busredis.daemon.consumer import Consumer
 from busredis.delivery.lanes import Gate
 from busredis.delivery.pending import Pending
 from busredis.delivery.process import Process
+from busredis.lua import load
 from busredis.settings import Settings
 from tests.proxy import Proxy
 from tests.waiting import wait_until
@@ -84,3 +85,29 @@ def test_what_a_lost_reply_delivered_is_found_also_if_the_first_look_for_it_is_l
         thread.join(timeout=20)
 
     assert runs == [(0, 1), (1, 1)]
+
+
+def test_a_claim_whose_reply_is_lost_costs_no_attempt(server, namespace, inspect, keys):
+    """And no lease: the entry is this consumer's, who finds it again at once."""
+    router, runs, lease = Router(), [], timedelta(seconds=60)
+
+    @router.on(Found, name="g", backoff=0.3, max_attempts=2)
+    async def handle(event: Found, ctx: Context) -> None:
+        runs.append(ctx.attempt)
+        if ctx.attempt == 1:
+            raise ValueError
+
+    with Proxy(server.port) as proxy, Publisher(server.url, namespace=namespace) as publisher:
+        daemon = Daemon(router, url=proxy.url, namespace=namespace, lease=lease, sweep=timedelta(seconds=0.1))
+        thread = threading.Thread(target=daemon.run)
+        thread.start()
+        inspect.script_load(load("claim").text)
+        proxy.cut_before_reply(1, needle=load("claim").sha.encode())
+        publisher.publish(Found())
+        wait_until(lambda: proxy.lost_replies == 1, "the claim is made, its reply is lost")
+        wait_until(lambda: len(runs) > 1, "the entry is run all the same", 10)
+        wait_until(lambda: inspect.xpending(keys.stream("Found"), "g")["pending"] == 0, "all is acknowledged")
+        daemon.stop()
+        thread.join(timeout=20)
+
+    assert runs == [1, 2]
