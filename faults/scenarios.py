@@ -51,7 +51,7 @@ _DEBUG = {"enable_debug_command": "yes"}
 #: Where a sync is waited for, what is appended together must be worth it.
 _FSYNC = Setting(durability="fsync", publishers=4, batch=2_000, seconds=14.0)
 #: A pause for each command that is loaded, during which the server answers.
-_SLOW_LOAD = {"key_load_delay": "80", "loading_process_events_interval_bytes": "1024"}
+_SLOW_LOAD = {"key_load_delay": "200", "loading_process_events_interval_bytes": "1024"}
 
 #: Faults that any run through a proxy can take, one after another.
 MIXED: tuple[Injection, ...] = (
@@ -118,7 +118,7 @@ def _of_servers() -> Iterator[Scenario]:
     yield Scenario("out-of-memory", (servers.fill_the_memory,), Setting(), 4)
     yield Scenario("read-only", (servers.make_it_read_only,), Setting(), 4)
     yield Scenario("no-replicas", (servers.ask_for_a_replica_that_is_not_there,), Setting(), 4)
-    yield Scenario("loading", (servers.restart_slowly,), Setting(server=_SLOW_LOAD), 2)
+    yield Scenario("loading", (servers.restart_slowly,), Setting(server=_SLOW_LOAD), 2, 1.5)
 
 
 def _of_the_network() -> Iterator[Scenario]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 import redis
 
 from faults.stage import Stage
+from tests.waiting import wait_until
 
 
 def kill_the_server(stage: Stage) -> None:
@@ -127,5 +128,18 @@ def restart_slowly(stage: Stage) -> None:
     """SIGKILL of the server, and a restart that loads for a second or more (LOADING)"""
     with stage.fault("restart slowly", "repeats"):
         stage.server.kill()
-        stage.server.restart()
-    assert stage.count("faults.*.log", b"LOADING") > 0, "nobody was told LOADING"
+        restarting = threading.Thread(target=stage.server.restart)
+        restarting.start()
+        wait_until(lambda: _loads(stage) or not restarting.is_alive(), "the server loads")
+        assert restarting.is_alive(), "the server was back too soon for LOADING to be seen"
+        restarting.join(timeout=30)
+
+
+def _loads(stage: Stage) -> bool:
+    try:
+        stage.command("PING")
+    except redis.BusyLoadingError:
+        return True
+    except redis.ConnectionError:
+        return False
+    return False
