@@ -40,9 +40,13 @@ def main() -> int:
             )
             for name in names
         ]
-        for call in as_completed(calls):
-            results.append(call.result())
-            print(line(results[-1]), flush=True)
+        try:
+            for call in as_completed(calls):
+                results.append(call.result())
+                print(line(results[-1]), flush=True)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)  # what runs ends its processes itself; nothing more is started
+            raise
     return _conclude(
         sorted(results, key=lambda r: names.index(r.name)), time.monotonic() - began, options.write
     )
