@@ -167,6 +167,7 @@ def _repeated_without_a_cause(case: _Case) -> Iterator[str]:
     for (group, number), runs in case.runs.items():
         case.report.again += max(0, sum(run.end == "done" for run in runs) - 1)
         for earlier, later in pairwise(runs):
+            case.report.late += earlier.pid != later.pid and earlier.ended_at > later.started_at
             if earlier.end == "failed" and later.started_at > earlier.ended_at:
                 continue
             if case.excuse(earlier.started_at, later.started_at, "repeats") is None:

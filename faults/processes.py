@@ -3,6 +3,7 @@
 import signal
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 from faults.history import read_history
 from faults.stage import Stage
@@ -34,14 +35,19 @@ def stop_a_daemon(stage: Stage) -> None:
 def freeze_a_daemon_briefly(stage: Stage) -> None:
     """SIGSTOP of a daemon for a quarter of its lease"""
     with stage.fault("freeze a daemon briefly"):
-        _freeze(stage, stage.setting.lease_s / 4)
+        daemon = _at_work(stage)
+        daemon.send_signal(signal.SIGSTOP)
+        stage.let_run(stage.setting.lease_s / 4)
+        daemon.send_signal(signal.SIGCONT)
 
 
 def make_a_zombie(stage: Stage) -> None:
     """SIGSTOP of a daemon for 2.5 leases, while others take over what it holds, and SIGCONT"""
     taken = stage.count("faults.worker.log", b"taking over")
     with stage.fault("make a zombie", "repeats"):
-        _freeze(stage, stage.setting.lease_s * 2.5)
+        daemon = _stop_in_the_middle(stage)
+        stage.let_run(stage.setting.lease_s * 2.5)
+        daemon.send_signal(signal.SIGCONT)
     stage.wait_for_more("faults.worker.log", b"taking over", taken)
 
 
@@ -73,17 +79,33 @@ def kill_a_publisher(stage: Stage) -> None:
         stage.start_publisher(replace(order, name=f"{order.name}+", first=reached, seconds=left))
 
 
-def _freeze(stage: Stage, seconds: float) -> None:
-    """Stops a daemon that is handling events right now."""
+def _stop_in_the_middle(stage: Stage) -> subprocess.Popen[bytes]:
+    """SIGSTOP of a daemon while one of its handlers runs."""
+    for _ in range(200):
+        daemon = _at_work(stage)
+        daemon.send_signal(signal.SIGSTOP)
+        told = b"".join(path.read_bytes() for path in _logs(stage, daemon))
+        if told.count(b"start ") > told.count(b"done ") + told.count(b"failed "):
+            return daemon
+        daemon.send_signal(signal.SIGCONT)
+    raise AssertionError("no handler was found at work in two hundred tries")
+
+
+def _at_work(stage: Stage) -> subprocess.Popen[bytes]:
+    """A daemon that is handling events right now."""
     before = {daemon.pid: _told(stage, daemon) for daemon in stage.daemons}
-    at_work = lambda: [daemon for daemon in stage.daemons if _told(stage, daemon) > before[daemon.pid]]  # noqa: E731
-    wait_until(at_work, "a daemon is at work")
-    daemon = stage.chance.choice(at_work())
-    daemon.send_signal(signal.SIGSTOP)
-    stage.let_run(seconds)
-    daemon.send_signal(signal.SIGCONT)
+
+    def busy() -> list[subprocess.Popen[bytes]]:
+        return [daemon for daemon in stage.daemons if _told(stage, daemon) > before[daemon.pid]]
+
+    wait_until(busy, "a daemon is at work")
+    return stage.chance.choice(busy())
 
 
 def _told(stage: Stage, daemon: subprocess.Popen[bytes]) -> int:
     """How many bytes its handlers have written."""
-    return sum(path.stat().st_size for path in stage.folder.glob(f"worker-{daemon.pid}-*.log"))
+    return sum(path.stat().st_size for path in _logs(stage, daemon))
+
+
+def _logs(stage: Stage, daemon: subprocess.Popen[bytes]) -> list[Path]:
+    return list(stage.folder.glob(f"worker-{daemon.pid}-*.log"))

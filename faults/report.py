@@ -54,6 +54,8 @@ class Report:
     handled: int = 0
     again: int = 0
     dead: int = 0
+    #: Runs that ended after another process had begun to run the entry: what a zombie does.
+    late: int = 0
     #: Confirmed events that are gone, and should not be.
     lost: int = 0
     #: Confirmed events that are gone by the nature of a fault, and how long before its end the first was confirmed.

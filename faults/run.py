@@ -28,8 +28,6 @@ class Result:
     server: str = ""
     injected: int = 0
     order: list[str] = field(default_factory=list)
-    #: How often a daemon found that the entry it had run was another's by then.
-    fenced: int = 0
     cut_bytes: int = 0
     took_s: float = 0.0
 
@@ -71,13 +69,11 @@ def _play(scenario: Scenario, folder: Path, result: Result) -> None:
     ordered = (STEADY,) if scenario.setting.ordered else ()
     terms = Terms(GROUPS, MAX_ATTEMPTS, BACKOFF_S, is_hopeless, ordered, AGGREGATES)
     result.report = check(read_history(folder), found, terms)
-    log = (folder / "faults.worker.log").read_text(errors="replace")
-    result.fenced = log.count("the lease was lost")
     result.report.breaches += [
         Breach("exit code", f"a process ended with {code}") for code in codes if code != 0
     ]
     result.report.breaches += [Breach("unfinished", note) for note in notes]
-    if scenario.fences and not result.fenced:
+    if scenario.fences and not result.report.late:
         result.report.breaches.append(
             Breach("idle", "no zombie came back with an entry: the run shows nothing")
         )

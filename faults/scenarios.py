@@ -20,7 +20,7 @@ class Scenario:
     times: int = 3
     gap_s: float = 0.8
     remark: str = ""
-    #: Whether a daemon must have found, too late, that an entry was no longer its own.
+    #: Whether some run must have ended when the entry was another daemon's already.
     fences: bool = False
 
     @property

@@ -20,7 +20,7 @@ streams, pending lists and dead letters hold afterwards. A run fails if a confir
 without having been handled, if something was stored twice, handled unasked, retried before its pause or too often,
 given up without a cause, handled again with no fault near that explains it, or if the fault was not felt at all.
 
-| scenario | what is injected | faults | confirmed | refused, unknown | lost | erased by the fault | handled again | fenced |
+| scenario | what is injected | faults | confirmed | refused, unknown | lost | erased by the fault | handled again | ended late |
 |---|---|--:|--:|--:|--:|--:|--:|--:|
 """
 _TAIL = """
@@ -28,7 +28,8 @@ _TAIL = """
 - *erased by the fault*: confirmed, and gone by the nature of the fault: by the command (FLUSHALL, DEL), or as
   `durability="memory"` cannot survive it. In brackets, how long before the fault the first of them was confirmed.
 - *handled again*: runs beyond the first of one event in one group, of {handled:,} handled. Handlers must be idempotent.
-- *fenced*: entries that a daemon found settled, or in other hands, when it came to acknowledge them; left alone.
+- *ended late*: runs that ended after another process had begun to run the entry, as those of a zombie, a daemon that was
+  stopped for longer than its lease. Nothing that it then tells the server touches the entry of another.
 - While the server takes no writes (out of memory, read-only) a dead letter cannot be written: its entry waits and its
   handler runs once more than `max_attempts`, half a minute later.
 - After a failover or a power loss a handler may have run for an entry that was not confirmed yet and is gone; the
@@ -52,7 +53,7 @@ def line(result: Result) -> str:
     return (
         f"{verdict} {result.name:22} {result.took_s:5.1f} s  {result.injected:3} faults  {report.confirmed:7,} confirmed"
         f"  {report.refused:5,} refused  {report.unknown:6,} unknown  {report.erased:6,} erased"
-        f"  {report.again:6,} again  {report.dead:3} dead  {result.fenced:5,} fenced"
+        f"  {report.again:6,} again  {report.dead:3} dead  {report.late:3,} late"
     )
 
 
@@ -85,7 +86,7 @@ def _row(result: Result) -> str:
         f"{report.lost:,}",
         _erased(result),
         f"{report.again:,}" if report.again else "",
-        f"{result.fenced:,}" if result.fenced else "",
+        f"{report.late:,}" if report.late else "",
     )
     return f"| {' | '.join(cells)} |\n"
 

@@ -206,6 +206,16 @@ def test_a_second_run_needs_a_fault_near_it_that_explains_it(story):
     assert report.again == 1
 
 
+def test_a_run_that_ends_when_another_process_has_begun_is_late(story):
+    story.run_of("steady", 11).ended_at = 17 * SECOND
+    story.add_run("steady", 11, 2, 16).pid = 2
+    story.add_fault("repeats")
+
+    report = story.judge()
+    assert report.breaches == []
+    assert (report.late, report.again) == (1, 1)
+
+
 def test_a_run_that_began_as_a_later_attempt_was_tried_for_another_groups_failure(story):
     story.run_of("steady", 11).attempt = 2
 
