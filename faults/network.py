@@ -1,5 +1,6 @@
 """Faults between the processes and the server, by a proxy. The docstring of a fault is its line in the table."""
 
+from faults.history import LeadsTo
 from faults.stage import Stage
 from tests.waiting import wait_until
 
@@ -16,7 +17,9 @@ def delay_requests(stage: Stage) -> None:
 
 def cut_connections(stage: Stage) -> None:
     """All connections cut, and refused for 0.3 s"""
-    with stage.fault("cut connections"):
+    # Who waits longer and longer before it tries again may, by bad luck, find a short lease over.
+    marks: tuple[LeadsTo, ...] = () if stage.setting.lease_s > 5 else ("repeats",)
+    with stage.fault("cut connections", *marks):
         stage.proxy.refuse()
         stage.let_run(0.3)
         stage.proxy.accept()

@@ -43,8 +43,9 @@ class Scenario:
         return rounds[: self.times]
 
 
-#: A lease that outlives some renewals that the network swallows: nothing is to run again for it.
 _PROXIED = Setting(proxied=True, lease_s=3.0)
+#: A lease that outlives what the network swallows: nothing is to run again for it.
+_CUT = Setting(proxied=True, lease_s=10.0)
 _TRACED = Setting(traced=True)
 _ALWAYS = {"appendfsync": "always"}
 _DEBUG = {"enable_debug_command": "yes"}
@@ -123,12 +124,12 @@ def _of_servers() -> Iterator[Scenario]:
 
 def _of_the_network() -> Iterator[Scenario]:
     yield Scenario("delay", (network.delay_requests,), _PROXIED)
-    yield Scenario("cut", (network.cut_connections,), _PROXIED, 5)
-    yield Scenario("lost-requests", (network.lose_requests,), _PROXIED, 5)
-    yield Scenario("lost-replies", (network.lose_replies,), _PROXIED, 5)
-    yield Scenario("lost-reads", (network.lose_reads,), _PROXIED, 5)
-    yield Scenario("torn-replies", (network.tear_replies,), _PROXIED, 5)
-    yield Scenario("torn-reads", (network.tear_reads,), _PROXIED, 5)
+    yield Scenario("cut", (network.cut_connections,), _CUT, 5)
+    yield Scenario("lost-requests", (network.lose_requests,), _CUT, 5)
+    yield Scenario("lost-replies", (network.lose_replies,), _CUT, 5)
+    yield Scenario("lost-reads", (network.lose_reads,), _CUT, 5)
+    yield Scenario("torn-replies", (network.tear_replies,), _CUT, 5)
+    yield Scenario("torn-reads", (network.tear_reads,), _CUT, 5)
     yield Scenario("stall", (network.stall_the_network,), _PROXIED)
     yield Scenario(
         "half-open", (network.strand_connections,), replace(_PROXIED, timeout_s=3.0, seconds=8.0), 1
