@@ -1,10 +1,10 @@
-"""python -m bench [publish|consume|layouts|store|schedule ...]: each in interleaved rounds on a server of its own."""
+"""python -m bench [publish|consume|layouts|store|schedule|archive ...]: in interleaved rounds on a server of its own."""
 
 import sys
 import tempfile
 from pathlib import Path
 
-from bench import consume, layouts, publish, schedule, store
+from bench import archive, consume, layouts, publish, schedule, store
 from busredis.server import EmbeddedServer
 
 PARTS = {
@@ -13,6 +13,7 @@ PARTS = {
     "layouts": layouts.run,
     "store": store.run,
     "schedule": schedule.run,
+    "archive": archive.run,
 }
 
 

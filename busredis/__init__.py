@@ -16,7 +16,7 @@ from busredis.errors import (
     Skip,
     VersionConflict,
 )
-from busredis.events import DomainEvent
+from busredis.events import DomainEvent, Personal
 from busredis.memory import InMemoryEventBus
 from busredis.publisher import AsyncPublisher, Publisher
 from busredis.repository import AsyncRepository, Repository
@@ -49,6 +49,7 @@ __all__ = [
     "EventStore",
     "InMemoryEventBus",
     "InMemoryEventStore",
+    "Personal",
     "PublishIndeterminate",
     "PublishRefused",
     "Publisher",

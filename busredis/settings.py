@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     #: The prefix of every key, inside its hash tag.
     namespace: str = Field("busredis", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
 
+    #: The folder or URL of the archive, from which reads go on where Redis was trimmed; None: there is none.
+    archive: str | None = None
+
+    #: Where keys of personal data are, `module:object` of a busredis.vault.KeyStore; None: in Redis.
+    key_store: str | None = None
+
     #: How long a publish may take, all its retries included, before it is refused or indeterminate.
     publish_timeout: timedelta = timedelta(seconds=10)
     #: Largest event in bytes of JSON; also the largest entry that a daemon will parse.
@@ -53,7 +59,8 @@ class Settings(BaseSettings):
     buffer_bytes: int = Field(64 * 1_048_576, ge=1_024)
     #: How long an idempotency key is remembered.
     once_window: timedelta = timedelta(hours=1)
-    #: What a confirmation means: `memory` the server's reply, `fsync` on disk, `replica` on a replica too.
+    #: What a confirmation means: `memory` the server's reply, `fsync` on disk (appendfsync always, or a WAITAOF that can
+    #: be relied on; else refused), `replica` on a replica too.
     durability: Durability = "memory"
 
     #: How long a daemon may be silent before others take over what it holds. Renewed every third of it.

@@ -25,6 +25,7 @@ from busredis.errors import CommandRefused, RegistrationError, ServerError
 from busredis.events import DomainEvent, registry
 from busredis.keys import Keys
 from busredis.location import server_url
+from busredis.privacy import vault_of
 from busredis.publisher import AsyncPublisher
 from busredis.retention import Retention
 from busredis.router import Handler, Router
@@ -122,7 +123,7 @@ class Daemon:
     def _consumer(self, handler: Handler, tools: Tools, gate: Gate) -> Consumer:
         streams = [tools.keys.stream(cls.type_name) for cls in handler.event_classes()]
         pending = Pending(tools.keys, handler.name, self.name, streams)
-        process = Process(handler, Codec(self.settings.max_event_bytes), tools)
+        process = Process(handler, Codec(self.settings.max_event_bytes, vault_of(self.settings)), tools)
         return Consumer(pending, process, tools.client, gate, self.settings)
 
     async def _run(
