@@ -51,10 +51,10 @@ def login(number: int) -> UserLoggedInEvent:
 
 
 def timed(what: str, count: int, work: Callable[[], Result]) -> Result:
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     result = work()
-    took = time.perf_counter() - started
-    print(f"  {count / took:10,.0f}/s  {took:7.2f} s  {what}")
+    took, used = time.perf_counter() - started, time.process_time() - used
+    print(f"  {count / took:10,.0f}/s  {took:7.2f} s, {used:6.2f} s of this process's CPU  {what}")
     return result
 
 

@@ -160,15 +160,19 @@ def _iso(column: Any) -> Any:
 
 def _document(event_type: str, entry_id: str, fields: list[bytes]) -> dict[str, Any]:
     """The JSON of an entry with the defaults that a reader gives it; nothing if it is no event."""
-    if FIELD not in fields[::2]:
+    if len(fields) == 2 and fields[0] == FIELD:
+        raw = fields[1]
+    elif FIELD in fields[::2]:
+        raw = fields[fields[::2].index(FIELD) * 2 + 1]
+    else:
         return {}
     try:
-        document = orjson.loads(fields[fields[::2].index(FIELD) * 2 + 1])
-    except orjson.JSONDecodeError:
-        return {}
-    if not isinstance(document, dict) or not isinstance(document.get("payload"), dict):
-        return {}
-    return with_defaults(document, event_type, entry_id)
+        document = orjson.loads(raw)
+        if type(document["payload"]) is dict:
+            return with_defaults(document, event_type, entry_id)
+    except (orjson.JSONDecodeError, TypeError, KeyError, IndexError):
+        pass
+    return {}
 
 
 def _payload(document: dict[str, Any], raw: bytes | None) -> str | None:
