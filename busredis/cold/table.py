@@ -6,7 +6,7 @@ A row has the metadata of the event and its payload as JSON text. An entry that 
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -169,6 +169,8 @@ def _document(event_type: str, entry_id: str, fields: list[bytes]) -> dict[str, 
     try:
         document = orjson.loads(raw)
         if type(document["payload"]) is dict:
+            if "event_id" in document and "occurred_at" in document:
+                return cast("dict[str, Any]", document)
             return with_defaults(document, event_type, entry_id)
     except (orjson.JSONDecodeError, TypeError, KeyError, IndexError):
         pass
