@@ -1,10 +1,10 @@
-"""python -m bench [publish|consume|layouts|store|archive ...]: each in interleaved rounds on a server of its own."""
+"""python -m bench [publish|consume|layouts|store|schedule|archive ...]: in interleaved rounds on a server of its own."""
 
 import sys
 import tempfile
 from pathlib import Path
 
-from bench import archive, consume, layouts, publish, store
+from bench import archive, consume, layouts, publish, schedule, store
 from busredis.server import EmbeddedServer
 
 PARTS = {
@@ -12,6 +12,7 @@ PARTS = {
     "consume": consume.run,
     "layouts": layouts.run,
     "store": store.run,
+    "schedule": schedule.run,
     "archive": archive.run,
 }
 

@@ -20,7 +20,9 @@ from busredis.events import DomainEvent, Personal
 from busredis.memory import InMemoryEventBus
 from busredis.publisher import AsyncPublisher, Publisher
 from busredis.repository import AsyncRepository, Repository
+from busredis.retention import Retention
 from busredis.router import Router
+from busredis.schedule import Scheduled
 from busredis.settings import Settings
 from busredis.store import (
     AggregateId,
@@ -53,8 +55,10 @@ __all__ = [
     "Publisher",
     "Reject",
     "Repository",
+    "Retention",
     "Retry",
     "Router",
+    "Scheduled",
     "Settings",
     "Skip",
     "SnapshotPolicy",

@@ -58,6 +58,11 @@ class Keys:
         """string: what was answered to this token (an idempotency key, or a publisher's last append)."""
         return f"{self.tag}:once:{token}"
 
+    @property
+    def once_prefix(self) -> str:
+        """What stands before the token in the key of what was answered to it."""
+        return f"{self.tag}:once:"
+
     def aggregate(self, aggregate_type: str, aggregate_id: str) -> str:
         """list: the history of this aggregate; the nth is the reference to version n, `<event type> <entry id>`."""
         return f"{self.tag}:aggregate:{aggregate_type}:{aggregate_id}"

@@ -19,12 +19,14 @@ _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d
 
 
 def read_duration(text: str) -> timedelta | None:
-    """What "30", "500ms", "2m" or "30d" say; None for anything else. Raises ValueError for one that is too long."""
+    """What "30", "1.5", "500ms", "2m", "30d" say, seconds if there is no unit; None if it is no duration."""
     found = _DURATION.fullmatch(text.strip())
+    if not found:
+        return None
     try:
-        return timedelta(**{_UNITS[found["unit"] or "s"]: float(found["number"])}) if found else None
+        return timedelta(**{_UNITS[found["unit"] or "s"]: float(found["number"])})
     except OverflowError:
-        raise ValueError(f"a duration is at most {_LONGEST.days} days") from None
+        return None
 
 
 class Settings(BaseSettings):
@@ -57,7 +59,8 @@ class Settings(BaseSettings):
     buffer_bytes: int = Field(64 * 1_048_576, ge=1_024)
     #: How long an idempotency key is remembered.
     once_window: timedelta = timedelta(hours=1)
-    #: What a confirmation means: `memory` the server's reply, `fsync` on disk, `replica` on a replica too.
+    #: What a confirmation means: `memory` the server's reply, `fsync` on disk (appendfsync always, or a WAITAOF that can
+    #: be relied on; else refused), `replica` on a replica too.
     durability: Durability = "memory"
 
     #: How long a daemon may be silent before others take over what it holds. Renewed every third of it.
@@ -66,6 +69,8 @@ class Settings(BaseSettings):
     grace: timedelta = timedelta(seconds=8)
     #: How often waiting and abandoned entries are looked for.
     sweep: timedelta = timedelta(seconds=1)
+    #: How often one of the daemons trims what is to be kept no longer.
+    trim_every: timedelta = timedelta(minutes=1)
     #: How long one blocking read waits for new entries; an idle daemon stops within it.
     block: timedelta = timedelta(seconds=1)
     #: Most entries that one handler of one daemon holds at a time, all of them leased.
@@ -80,11 +85,21 @@ class Settings(BaseSettings):
         if not isinstance(value, str) or cls.model_fields[str(info.field_name)].annotation is not timedelta:
             return value
         found = read_duration(value)
+        if found is None and _DURATION.fullmatch(value.strip()):
+            raise ValueError(f"a duration is at most {_LONGEST.days} days")
         return value if found is None else found
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("publish_timeout", "lease", "sweep", "block", "reconnect_cap", "once_window"):
+        for name in (
+            "publish_timeout",
+            "lease",
+            "sweep",
+            "block",
+            "reconnect_cap",
+            "once_window",
+            "trim_every",
+        ):
             if getattr(self, name) <= timedelta(0):
                 raise ValueError(f"{name} must be longer than 0 s, it is {getattr(self, name)}")
             if getattr(self, name) > _LONGEST:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from busredis.commands import Arg, many, raw, script
@@ -110,6 +110,20 @@ class Context:
         if not self.may_publish:
             raise RuntimeError(f"{self.group} publishes in a replay: declare it with side_effects=True")
         return await self._tools().publisher.publish(event, key=key)
+
+    async def schedule(
+        self,
+        event: DomainEvent,
+        *,
+        at: datetime | None = None,
+        delay: timedelta | float | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Schedules an event that this one caused; returns the id for `busredis schedule cancel`; see Publisher.schedule.
+
+        A handler may run again: with `key` the event is scheduled and appended once.
+        """
+        return await self._tools().publisher.schedule(event, at=at, delay=delay, key=key)
 
     def _tools(self) -> Tools:
         if self.tools is None:
