@@ -26,7 +26,6 @@ _TEXTS = (
     "user_id",
     "traceparent",
 )
-_KNOWN = frozenset({*METADATA, "payload"})
 _SPLICED = b'{"aggregate_version":'
 #: Dictionaries pay for what repeats; ids and payloads do not.
 DICTIONARY = ("event_type", "aggregate_type", "aggregate_id", "user_id")
@@ -181,14 +180,10 @@ def _payload(document: dict[str, Any], raw: bytes | None) -> str | None:
     payload = document.get("payload")
     if payload is None:
         return None
-    if raw is not None and document.keys() <= _KNOWN and raw.endswith(b"}"):
+    if raw is not None and raw.endswith(b"}") and next(reversed(document)) == "payload":
+        # What stands behind the last key is its value. A nested or a second "payload" is rare, and looked at.
         _, mark, rest = raw.partition(b'"payload":')
-        # A nested or a second "payload" is rare, and looked at: the text must be the payload and nothing more.
-        if (
-            mark
-            and (mark not in rest or _loads(rest[:-1]) == payload)
-            and next(reversed(document)) == "payload"
-        ):
+        if mark and (mark not in rest or _loads(rest[:-1]) == payload):
             return rest[:-1].decode()
     return orjson.dumps(payload).decode()
 
