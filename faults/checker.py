@@ -214,6 +214,35 @@ def _dead_without_a_cause(case: _Case) -> Iterator[str]:
             yield f"{group}: event {number} has {len(letters)} dead letters"
 
 
+def _effect_twice(case: _Case) -> Iterator[str]:
+    for group, counts in case.found.effects.items():
+        case.report.effects += sum(counts.values())
+        for number, count in counts.items():
+            if count == 1:
+                continue
+            if case.excuse(0, _EVER, "resets") is None:
+                yield f"{group}: the effect of event {number} was applied {count} times"
+            case.report.effects_again += count - 1
+
+
+def _effect_missing(case: _Case) -> Iterator[str]:
+    for group in case.terms.groups:
+        counts, unfinished = case.found.effects.get(group, {}), case.found.unfinished.get(group, set())
+        for entry_id, number in case.found.entries:
+            if not case.terms.has_effect(number) or number in counts or entry_id in unfinished:
+                continue
+            if (group, number) not in case.dead:
+                yield f"{group}: event {number} ({entry_id}) is acknowledged, its effect was never applied"
+
+
+def _effect_without_a_run(case: _Case) -> Iterator[str]:
+    for group, counts in case.found.effects.items():
+        for number in counts:
+            runs = case.runs.get((group, number), ())
+            if not case.terms.has_effect(number) or not any(run.end == "done" for run in runs):
+                yield f"{group}: the effect of event {number} was applied, no handler finished it"
+
+
 def _out_of_order(case: _Case) -> Iterator[str]:
     for group in case.terms.ordered:
         reached: dict[int, tuple[int, int]] = {}
@@ -251,6 +280,9 @@ _RULES: dict[str, Callable[[_Case], Iterator[str]]] = {
     "tried again too early": _tried_again_too_early,
     "tried too often": _tried_too_often,
     "dead without a cause": _dead_without_a_cause,
+    "effect twice": _effect_twice,
+    "effect missing": _effect_missing,
+    "effect without a run": _effect_without_a_run,
     "out of order": _out_of_order,
     "idle": _idle,
 }

@@ -8,7 +8,7 @@ import orjson
 import redis
 
 from busredis.keys import parse_id
-from faults.events import GROUPS
+from faults.events import GROUPS, effects_key
 from faults.report import Dead, Found
 from faults.stage import KEYS, STREAM, Stage
 from tests.waiting import wait_until
@@ -34,7 +34,13 @@ def finish(stage: Stage) -> Found:
         entries = [(entry_id.decode(), _number(fields)) for entry_id, fields in _pages(client, STREAM)]
         dead = [letter for name in GROUPS for letter in _dead(client, name)]
         left = {name: unfinished(client, name) for name in GROUPS}
-    return Found(entries, dead, left)
+        effects = {
+            name: {
+                int(number): int(count) for number, count in client.hgetall(effects_key(KEYS, name)).items()
+            }
+            for name in GROUPS
+        }
+    return Found(entries, dead, left, effects)
 
 
 def unfinished(client: redis.Redis, group: str) -> set[str]:

@@ -1,6 +1,7 @@
 """What the runs publish, who handles it, and which events fail: all of it follows from the number of an event."""
 
 from busredis import DomainEvent
+from busredis.keys import Keys
 
 #: Never fails; concurrency 1, so that order can be checked.
 STEADY = "steady"
@@ -11,6 +12,11 @@ GROUPS = (STEADY, FAILING)
 MAX_ATTEMPTS = 3
 BACKOFF_S = 0.3
 AGGREGATES = 64
+
+
+def effects_key(keys: Keys, group: str) -> str:
+    """hash: by event number, how often its effect was applied for this group."""
+    return keys.view(f"counted:{group}")
 
 
 class Step(DomainEvent):
@@ -35,6 +41,11 @@ def failures(group: str, number: int) -> int:
 def is_hopeless(group: str, number: int) -> bool:
     """Whether this event fails until it is a dead letter."""
     return group == FAILING and number % 1_000 == 13
+
+
+def has_effect(number: int) -> bool:
+    """Whether handling it adds an effect: half of them, so that both ways to acknowledge meet every fault."""
+    return number % 2 == 0
 
 
 def takes_time(number: int) -> bool:

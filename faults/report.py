@@ -16,11 +16,15 @@ class Dead:
 
 @dataclass
 class Found:
-    """What the server holds after the run: entries as `(id, number)` in stream order, `unfinished` ids by group."""
+    """What the server holds after the run: entries as `(id, number)` in stream order, `unfinished` ids by group.
+
+    `effects`: by group and event number, how often its effect was applied.
+    """
 
     entries: list[tuple[str, int]]
     dead: list[Dead] = field(default_factory=list)
     unfinished: dict[str, set[str]] = field(default_factory=dict)
+    effects: dict[str, dict[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Terms:
     max_attempts: int
     backoff_s: float
     is_hopeless: Callable[[str, int], bool]
+    has_effect: Callable[[int], bool]
     #: Groups whose events must be handled in order; with this many aggregates.
     ordered: tuple[str, ...] = ()
     aggregates: int = 1
@@ -54,6 +59,9 @@ class Report:
     handled: int = 0
     again: int = 0
     dead: int = 0
+    #: Effects that were applied, and those that were applied again since their group forgot what it had done.
+    effects: int = 0
+    effects_again: int = 0
     #: Runs that ended after another process had begun to run the entry: what a zombie does.
     late: int = 0
     #: Confirmed events that are gone, and should not be.

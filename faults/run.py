@@ -10,7 +10,7 @@ from pathlib import Path
 from busredis.server.probe import ask
 from faults.checker import check
 from faults.drain import finish
-from faults.events import AGGREGATES, BACKOFF_S, GROUPS, MAX_ATTEMPTS, STEADY, is_hopeless
+from faults.events import AGGREGATES, BACKOFF_S, GROUPS, MAX_ATTEMPTS, STEADY, has_effect, is_hopeless
 from faults.history import read_history
 from faults.report import Breach, Report, Terms
 from faults.scenarios import Scenario
@@ -67,7 +67,7 @@ def _play(scenario: Scenario, folder: Path, result: Result) -> None:
         codes, notes = stage.codes, stage.notes
         result.injected, result.cut_bytes = stage.injected, stage.cut_bytes
     ordered = (STEADY,) if scenario.setting.ordered else ()
-    terms = Terms(GROUPS, MAX_ATTEMPTS, BACKOFF_S, is_hopeless, ordered, AGGREGATES)
+    terms = Terms(GROUPS, MAX_ATTEMPTS, BACKOFF_S, is_hopeless, has_effect, ordered, AGGREGATES)
     result.report = check(read_history(folder), found, terms)
     result.report.breaches += [
         Breach("exit code", f"a process ended with {code}") for code in codes if code != 0

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from busredis import Context, Daemon, Router
-from faults.events import BACKOFF_S, FAILING, MAX_ATTEMPTS, STEADY, Step, failures, takes_time
+from faults.events import BACKOFF_S, FAILING, MAX_ATTEMPTS, STEADY, Step, failures, has_effect, takes_time
 from faults.history import Recorder
 
 router = Router()
@@ -28,6 +28,8 @@ def work(event: Step, ctx: Context) -> None:
     if ctx.attempt <= failures(ctx.group, event.number):
         recorder.write("failed", *facts)
         raise Failed
+    if has_effect(event.number):
+        ctx.effects.add("HINCRBY", ctx.view(f"counted:{ctx.group}"), str(event.number), 1)
     recorder.write("done", *facts)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from faults.checker import check
-from faults.events import is_hopeless
+from faults.events import has_effect, is_hopeless
 from faults.history import NOTHING, Fault, History, Publish, Run
 from faults.report import Dead, Found, Report, Terms
 
@@ -26,7 +26,7 @@ class Story:
     ordered: tuple[str, ...] = GROUPS
 
     def judge(self) -> Report:
-        terms = Terms(GROUPS, 3, 0.3, is_hopeless, self.ordered, 2)
+        terms = Terms(GROUPS, 3, 0.3, is_hopeless, has_effect, self.ordered, 2)
         return check(History(self.publishes, self.runs, self.faults), self.found, terms)
 
     def rules(self) -> set[str]:
@@ -64,6 +64,7 @@ def story() -> Story:
                 told.add_run(group, number, 1, number)
     for attempt in (1, 2, 3):
         told.add_run("failing", HOPELESS, attempt, HOPELESS + attempt * 0.5 - 0.5, "failed")
+    told.found.effects = {group: {10: 1, 12: 1, 14: 1} for group in GROUPS}
     told.found.dead = [Dead("failing", HOPELESS, "113-0", "failed")]
     return told
 
@@ -73,6 +74,27 @@ def test_a_history_in_which_all_went_well_has_no_breach(story):
 
     assert report.breaches == []
     assert (report.confirmed, report.handled, report.dead, report.again, report.lost) == (6, 11, 1, 0, 0)
+
+
+def test_an_effect_that_was_applied_twice_is_named_unless_its_group_was_lost(story):
+    story.found.effects["steady"][12] = 2
+    assert story.rules() == {"effect twice"}
+    story.add_fault("resets")
+    assert story.rules() == set()
+    assert (story.judge().effects, story.judge().effects_again) == (7, 1)
+
+
+def test_an_effect_that_is_missing_is_named_unless_its_event_is_pending_or_dead(story):
+    del story.found.effects["steady"][12]
+    assert story.rules() == {"effect missing"}
+    story.found.unfinished = {"steady": {"112-0"}}
+    assert story.rules() == {"unfinished"}
+
+
+def test_an_effect_of_an_event_that_nobody_finished_is_named(story):
+    story.found.effects["steady"][11] = 1
+    story.found.effects["failing"][99] = 1
+    assert story.rules() == {"effect without a run"}
 
 
 def test_a_confirmed_event_that_is_not_in_the_stream_is_lost(story):
@@ -166,6 +188,7 @@ def test_what_has_no_known_outcome_may_be_stored_or_not(story):
 
     del story.found.entries[:3]
     story.runs = [run for run in story.runs if run.number > 12]
+    story.found.effects = {group: {14: 1} for group in GROUPS}
     assert story.rules() == set()
 
 
@@ -173,6 +196,7 @@ def test_an_append_of_which_a_part_is_stored_is_torn(story):
     story.publishes[0] = replace(story.publishes[0], outcome="unknown", answered_at=0, ids=())
     del story.found.entries[2]
     story.runs = [run for run in story.runs if run.number != 12]
+    story.found.effects = {group: {10: 1, 14: 1} for group in GROUPS}
 
     assert story.rules() == {"torn"}
 
@@ -251,6 +275,7 @@ def test_more_failures_than_attempts_are_too_often(story):
 def test_a_dead_letter_of_an_event_that_would_have_succeeded_has_no_cause(story):
     story.runs.remove(story.run_of("failing", 14))
     story.found.dead.append(Dead("failing", 14, "114-0", "crashed"))
+    del story.found.effects["failing"][14]
     story.add_fault("repeats", "resets", began=0, ended=30)
 
     assert story.rules() == {"dead without a cause"}
