@@ -48,7 +48,8 @@ class Codec:
 
         Raises DecodeError with a one-word reason and a message that names the field.
         """
-        return self.decode_json(cls, entry_id, self._raw(fields))
+        is_plain = len(fields) == 2 and fields[0] == FIELD and len(fields[1]) <= self.max_bytes
+        return self.decode_json(cls, entry_id, fields[1] if is_plain else self._raw(fields))
 
     def decode_json(self, cls: type[DomainEvent], entry_id: str, raw: bytes) -> DomainEvent:
         """As decode(), from the JSON of an entry that is known to have no more than it."""

@@ -1,17 +1,21 @@
 """How long a handler takes and how its deliveries end, counted in Redis so that any program can show it."""
 
 import math
+from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from busredis.commands import Arg, Flow, many, pairs, raw
-from busredis.delivery.model import Delivery, Outcome, Verdict
+from busredis.delivery.model import ACK, Delivery, Outcome, Verdict
 from busredis.keys import Keys
 
 #: Execution times are counted in buckets whose bounds grow by this factor: a percentile is exact to 20%.
 _GROWTH = 1.2
 _BASE_US = 1.0
 _LOG_GROWTH = math.log(_GROWTH)
+#: Times are kept as they are, up to so many, since to sort many at once is cheap.
+_MOST_TIMES = 10_000
 
 
 class Stats:
@@ -20,19 +24,41 @@ class Stats:
     def __init__(self, group: str) -> None:
         self._group = group
         self._counts: Counter[str] = Counter()
+        self._acknowledged = 0
+        self._took: list[float] = []
         self._slowest_us = 0
 
-    def count(self, delivery: Delivery, outcome: Outcome) -> None:
-        if outcome.verdict is Verdict.RELEASE:
-            return
-        took_us = max(1, int((delivery.ended_at - delivery.started_at) * 1e6))
-        self._counts[f"us:{_bucket(took_us)}"] += 1
-        is_dropped = delivery.lost and outcome.effects
-        self._counts[f"outcome:{'lost' if is_dropped else outcome.verdict.value}"] += 1
-        self._slowest_us = max(self._slowest_us, took_us)
+    def count(self, ended: Sequence[tuple[Delivery, Outcome]]) -> None:
+        took = [d.ended_at - d.started_at for d, o in ended if o is ACK]
+        self._acknowledged += len(took)
+        if len(took) < len(ended):
+            for delivery, outcome in ended:
+                if outcome is ACK or outcome.verdict is Verdict.RELEASE:
+                    continue
+                took.append(delivery.ended_at - delivery.started_at)
+                is_dropped = delivery.lost and outcome.effects
+                self._counts[f"outcome:{'lost' if is_dropped else outcome.verdict.value}"] += 1
+        self._took += took
+        if len(self._took) > _MOST_TIMES:
+            self._sort_in()
+
+    def _sort_in(self) -> None:
+        """Counts the times by bucket; sorted, they lie in few, one after the other."""
+        took, self._took, start = sorted(self._took), [], 0
+        while start < len(took):
+            bucket = _bucket(max(1, int(took[start] * 1e6)))
+            end = max(start + 1, bisect_right(took, _BASE_US * _GROWTH**bucket / 1e6, start))
+            self._counts[f"us:{bucket}"] += end - start
+            start = end
+        if took:
+            self._slowest_us = max(self._slowest_us, int(took[-1] * 1e6), 1)
+        if self._acknowledged:
+            self._counts[f"outcome:{Verdict.ACK.value}"] += self._acknowledged
+            self._acknowledged = 0
 
     def flush(self, keys: Keys) -> Flow[None]:
         """Adds the counts to the hash of the group."""
+        self._sort_in()
         counts, self._counts = self._counts, Counter()
         if not counts:
             return

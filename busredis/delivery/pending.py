@@ -9,6 +9,7 @@ from busredis.commands import Arg, Flow, many, pairs, raw, script
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.errors import ServerError
 from busredis.keys import WAITING, Keys
+from busredis.lua import load
 
 #: Most rows that one sweep looks at, for each stream and consumer.
 PAGE = 200
@@ -68,16 +69,45 @@ class Pending:
 
     def read(self, streams: Sequence[str], count: int, block_ms: int | None) -> Flow[list[Any]]:
         """New entries, at most `count` a stream, raw: `[[stream, [[id, fields], ...]], ...]`."""
+        reply = yield from raw(*self._read(streams, count, block_ms))
+        return reply or []
+
+    def _read(self, streams: Sequence[str], count: int, block_ms: int | None) -> tuple[Arg, ...]:
         wait: tuple[Arg, ...] = () if block_ms is None else ("BLOCK", block_ms)
         head: tuple[Arg, ...] = ("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", count)
-        reply = yield from raw(*head, *wait, "STREAMS", *streams, *(">" for _ in streams))
-        return reply or []
+        return (*head, *wait, "STREAMS", *streams, *[">"] * len(streams))
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> Flow[set[bytes]]:
         """Acknowledges what this consumer still holds; returns the ids of the rest."""
-        streams, args = _by_stream(deliveries)
-        keys = [self.keys.failures(self.group), *streams]
-        return set((yield from script("settle", keys, [self.group, self.consumer, *args])))
+        keys, args = self._to_settle(deliveries)
+        return set((yield from script("settle", keys, args)))
+
+    def _to_settle(self, deliveries: Sequence[Delivery]) -> tuple[list[str], list[Arg]]:
+        ids: dict[tuple[str, int], list[bytes]] = {}
+        known, found = None, []
+        for delivery in deliveries:
+            place = delivery.stream, delivery.attempt
+            if place != known:
+                known, found = place, ids.setdefault(place, [])
+            found.append(delivery.id)
+        keys, args = [self.keys.failures(self.group)], [self.group, self.consumer]
+        for (stream, attempt), found in ids.items():
+            if stream not in keys:
+                keys.append(stream)
+            args += (keys.index(stream) + 1, attempt, len(found), *found)
+        return keys, args
+
+    def acknowledge_and_read(
+        self, deliveries: Sequence[Delivery], count: int
+    ) -> Flow[tuple[set[bytes], list[Any] | ServerError]]:
+        """As acknowledge() and then read(), in one round trip; what read() raises is returned."""
+        keys, args = self._to_settle(deliveries)
+        settle = ("EVALSHA", load("settle").sha, len(keys), *keys, *args)
+        lost, found = yield from many([settle, self._read(self.streams, count, None)])
+        if isinstance(lost, ServerError):
+            # Entries that were read meanwhile are this consumer's: they are not to be lost with the error.
+            lost = yield from script("settle", keys, args)
+        return set(lost), found or []
 
     def apply(self, number: int, ended: Sequence[tuple[Delivery, Outcome]]) -> Flow[list[str]]:
         """Applies effects and acknowledges, for each delivery both or neither; says what was done, see effects.lua.
