@@ -90,8 +90,8 @@ class Appender:
 
     def record(self, event: DomainEvent, key: str | None = None) -> Record:
         """`event` with what it inherits from the event being handled, encoded. Raises EncodeError."""
-        if key is not None and not 1 <= len(key) <= 128:
-            raise EncodeError(f"an idempotency key has 1 to 128 characters, this one has {len(key)}")
+        if key is not None:
+            _check_key(key)
         raw = self.codec.encode(inherit(event))
         if key is None:
             return Record(event.event_type, raw)
@@ -185,6 +185,16 @@ class Appender:
         if start < len(records):
             found.append(records[start:])
         return found
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str) or not 1 <= len(key) <= 128:
+        size = f"has {len(key)}" if isinstance(key, str) else f"is of type {type(key).__name__}"
+        raise EncodeError(f"an idempotency key is a text of 1 to 128 characters, this one {size}")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise EncodeError("an idempotency key has a lone surrogate, which UTF-8 cannot carry") from None
 
 
 #: What differs when a program makes the same event again.

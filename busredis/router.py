@@ -16,6 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 #: Where a new group starts: "beginning", "now", a time, or an entry id; the entry at the time or id is included.
 Start = str | datetime
 Subject = type[DomainEvent] | str
+_ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ class _Options:
 def _handler(
     name: str, function: Callable[..., Any], subjects: Sequence[Subject], options: _Options
 ) -> Handler:
+    if not isinstance(name, str):
+        raise RegistrationError(f"handler {name!r}: that is not a name, but {type(name).__name__}")
     try:
         check_name("group", name)
     except SettingsError as error:
@@ -134,13 +137,7 @@ def _handler(
             raise RegistrationError(
                 f"handler {name!r}: {option} is a whole number from 1 to 10,000, not {value!r}"
             )
-    timeout = options.timeout
-    if isinstance(timeout, int | float):
-        timeout = timedelta(seconds=timeout)
-    if timeout is not None and timeout <= timedelta(0):
-        raise RegistrationError(
-            f"handler {name!r}: timeout is {timeout}; it must be longer than 0 s, or None"
-        )
+    timeout = _timeout(name, options.timeout)
     _check_start(name, options.start)
     is_async = inspect.iscoroutinefunction(function)
     return Handler(
@@ -155,6 +152,22 @@ def _handler(
         is_async=is_async,
         takes_context=_takes_context(name, function),
     )
+
+
+def _timeout(name: str, given: timedelta | float | None) -> timedelta | None:
+    if given is None:
+        return None
+    try:
+        timeout = given if isinstance(given, timedelta) else timedelta(seconds=given)
+    except (TypeError, ValueError, OverflowError):
+        raise RegistrationError(
+            f"handler {name!r}: timeout is seconds or a timedelta, not {given!r}"
+        ) from None
+    if timeout <= timedelta(0):
+        raise RegistrationError(
+            f"handler {name!r}: timeout is {timeout}; it must be longer than 0 s, or None"
+        )
+    return timeout
 
 
 def _check_subjects(name: str, subjects: Sequence[Subject]) -> None:
@@ -172,15 +185,15 @@ def _check_start(name: str, start: Start) -> None:
     if isinstance(start, datetime):
         if start.tzinfo is None:
             raise RegistrationError(f"handler {name!r}: the time to start at has no time zone")
+        if start.timestamp() < 0:
+            raise RegistrationError(f"handler {name!r}: start is before 1970, where no entry can be")
         return
     if start in ("beginning", "now"):
         return
-    try:
-        parse_id(start)
-    except (ValueError, AttributeError):
+    if not isinstance(start, str) or not _ID.fullmatch(start) or max(parse_id(start)) >= 2**64:
         raise RegistrationError(
             f"handler {name!r}: start is 'beginning', 'now', a datetime or an entry id, not {start!r}"
-        ) from None
+        )
 
 
 def _takes_context(name: str, function: Callable[..., Any]) -> bool:

@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 
 from busredis.cli import aggregate, dead, publish, run, server, snapshots, status
+from busredis.cli.terminal import printable
 from busredis.errors import BusError, RegistrationError, SettingsError
 
 app = typer.Typer(
@@ -41,5 +42,6 @@ def main() -> None:
 
 
 def _fail(error: BusError, code: int) -> None:
-    Console(stderr=True, highlight=False).print(f"busredis: {error}", markup=False, soft_wrap=True)
+    text = printable(f"busredis: {error}")
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
     sys.exit(code)

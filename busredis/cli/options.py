@@ -6,7 +6,9 @@ import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from busredis.cli.terminal import printable
 from busredis.client import Client
 from busredis.keys import Keys
 from busredis.location import server_url
@@ -39,5 +41,6 @@ def print_table(title: str, columns: list[str], rows: list[list[object]]) -> Non
         is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         table.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row])
+        # Text, since what stands in brackets in a string would be taken for markup.
+        table.add_row(*[Text(f"{cell:,}" if isinstance(cell, int) else printable(str(cell))) for cell in row])
     console.print(table)

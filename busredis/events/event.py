@@ -40,6 +40,14 @@ def _utc(value: datetime) -> datetime:
         raise ValueError("the time is outside of the years 1 to 9999 in UTC") from None
 
 
+def _valid_version(type_name: str, version: int | None) -> int:
+    if version is None:
+        return 1
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise RegistrationError(f"{type_name}: event_version is a whole number from 1, not {version!r}")
+    return version
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -93,7 +101,7 @@ class DomainEvent(BaseModel):
         cls, *, event_type: str | None = None, event_version: int | None = None
     ) -> None:
         cls.type_name = valid_type_name(event_type or cls.__name__)
-        cls.version = event_version or 1
+        cls.version = _valid_version(cls.type_name, event_version)
         cls.upcasters = {}
         cls._metadata_fields, cls._payload_fields = sort_fields(cls, DomainEvent.__pydantic_fields__)
         cls._attributes = dict(cls._metadata_fields)
