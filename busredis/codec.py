@@ -32,7 +32,8 @@ class Codec:
         if not isinstance(event, DomainEvent):
             raise EncodeError(f"{type(event).__name__} is no DomainEvent: subclass busredis.DomainEvent")
         cls = type(event)
-        if event.event_type != cls.type_name or event.event_version != cls.version:
+        values = event.__dict__
+        if values["event_type"] != cls.type_name or values["event_version"] != cls.version:
             raise EncodeError(
                 f"{cls.__name__} is {cls.type_name!r} version {cls.version} here; "
                 f"this event says {event.event_type!r} version {event.event_version}"
