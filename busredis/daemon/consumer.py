@@ -49,7 +49,7 @@ class Consumer:
         self._is_reading = False
         #: Whether the last read left something behind.
         self._is_behind = False
-        self._must_recover = False
+        self._failure: ServerError | None = None
         self.settler.refill = self
 
     def use_reader(self, reader: AsyncClient) -> None:
@@ -65,9 +65,6 @@ class Consumer:
         pause, told = 0.05, False
         while not self._stopping:
             try:
-                if self._must_recover:
-                    self._must_recover = False
-                    await self._recover_own()
                 await self._read_some()
             except GroupMissing as error:
                 await self._restore(error)
@@ -88,6 +85,9 @@ class Consumer:
 
     async def _read_some(self) -> None:
         assert self._reader is not None
+        if self._failure:
+            failure, self._failure = self._failure, None
+            raise failure
         streams = self.pending.streams
         room = self.room()
         if room < len(streams) or self._is_behind or self._is_reading:
@@ -130,9 +130,9 @@ class Consumer:
     def arrived(self, reply: list[Any] | ServerError, wanted: int) -> None:
         self._is_reading = False
         if isinstance(reply, ServerError):
-            # The reader will be told the same, and knows what to do; but entries may be under way that nobody takes.
+            # The reader knows what to do about it, as if it had been its own read.
             self._is_behind = False
-            self._must_recover = True
+            self._failure = reply
             self._room.set()
             return
         self._take_reply(reply, wanted)
