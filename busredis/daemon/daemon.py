@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -69,10 +69,10 @@ class Daemon:
         self._now: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self) -> None:
+    def run(self, *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
         """Runs until SIGTERM or SIGINT: drains within `grace`; a second signal stops at once, and loses nothing."""
-        with _few_collections():
-            asyncio.run(self.serve())
+        with _few_collections(), asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(self.serve())
 
     def stop(self) -> None:
         """Asks the daemon to drain; called again, to stop at once. May be called from any thread."""
