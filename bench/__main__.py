@@ -1,17 +1,29 @@
-"""python -m bench [publish|consume|layouts|store ...]: each in interleaved rounds on a server of its own."""
+"""python -m bench [--write] [publish|consume|latency|footprint|store|layouts|peers ...], on a server of its own.
+
+With --write, docs/performance.md, .svg and .json are what this run has found.
+"""
 
 import sys
 import tempfile
 from pathlib import Path
 
-from bench import consume, layouts, publish, store
+from bench import consume, footprint, latency, layouts, peers_run, publish, report, store
 from busredis.server import EmbeddedServer
 
-PARTS = {"publish": publish.run, "consume": consume.run, "layouts": layouts.run, "store": store.run}
+PARTS = {
+    "publish": publish.run,
+    "consume": consume.run,
+    "latency": latency.run,
+    "footprint": footprint.run,
+    "store": store.run,
+    "peers": peers_run.run,
+    "layouts": layouts.run,
+}
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or list(PARTS)
+    arguments = sys.argv[1:]
+    wanted = [name for name in arguments if name != "--write"] or list(PARTS)
     unknown = set(wanted) - set(PARTS)
     if unknown:
         sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(PARTS)}")
@@ -19,6 +31,8 @@ def main() -> None:
         print(f"{server.version}, Python {sys.version.split()[0]}\n")
         for name in wanted:
             PARTS[name](server.url)
+        if "--write" in arguments:
+            report.write(server.version)
 
 
 main()

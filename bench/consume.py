@@ -30,7 +30,9 @@ class Bench:
         self.count = self.client.xlen(self.streams[0]) * len(classes)
         self.used: dict[str, Usage] = {}
 
-    def daemon(self, name: str, handler: Callable[[Callable[[], None]], object], concurrency: int = 1) -> float:
+    def daemon(
+        self, name: str, handler: Callable[[Callable[[], None]], object], concurrency: int = 1
+    ) -> float:
         """`handler(called)` makes the handler, which calls `called` for each event."""
         router, calls = Router(), []
         router.on(*self.classes, name=name, concurrency=concurrency)(
@@ -123,7 +125,9 @@ def run(url: str) -> None:
         bench = Bench(url, [ActionEvaluatedEvent])
         cases = {
             BASE: bench.raw,
-            "daemon, async handler that waits 1 ms, concurrency 100": lambda: bench.daemon("waits", waiting, 100),
+            "daemon, async handler that waits 1 ms, concurrency 100": lambda: bench.daemon(
+                "waits", waiting, 100
+            ),
             "daemon, async handler with an effect": lambda: bench.daemon("with-effects", with_effects),
         }
         _show("handlers that do something", bench, cases)

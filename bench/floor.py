@@ -44,7 +44,9 @@ class Floor(asyncio.Protocol):
         self._out.clear()
 
 
-async def consume(port: int, stream: str, group: str, cls: type[DomainEvent], handler: Any, count: int) -> None:
+async def consume(
+    port: int, stream: str, group: str, cls: type[DomainEvent], handler: Any, count: int
+) -> None:
     """Reads ahead on one connection, awaits the handler in place, acknowledges a batch with one XACK on another."""
     reading, acking = await Floor.connect(port), await Floor.connect(port)
     request = ("XREADGROUP", "GROUP", group, "c", "COUNT", 512, "BLOCK", 1000, "STREAMS", stream, ">")

@@ -16,7 +16,10 @@ from busredis.catalog import ActionEvaluatedEvent
 _BULK, _SINGLE, _FLIGHT = 20_000, 2_000, 10_000
 _STREAM = "{bench}:stream:ActionEvaluatedEvent"
 RAW_BULK, RAW_SINGLE = "redis-py, pipelines of 500 XADDs", "redis-py, one EVALSHA each"
-RAW_BULK_ASYNC, RAW_FLIGHT = "redis-py asyncio, pipelines of 500 XADDs", "redis-py asyncio, 100 gathered XADDs"
+RAW_BULK_ASYNC, RAW_FLIGHT = (
+    "redis-py asyncio, pipelines of 500 XADDs",
+    "redis-py asyncio, 100 gathered XADDs",
+)
 
 
 def event(number: int) -> ActionEvaluatedEvent:
@@ -85,23 +88,56 @@ def _blocking(
 async def _asyncio(url: str, events: list[ActionEvaluatedEvent], dicts: list[dict]) -> None:
     client = redis.asyncio.Redis.from_url(url)
     floor = await Floor.connect(urlsplit(url).port or 6379)
+    async with AsyncPublisher(url, namespace="bench") as publisher:
+        await _in_flight(client, floor, publisher, events, dicts)
+        await _in_bulk(client, publisher, events, dicts)
+    await client.aclose()
+    floor.transport.close()
 
-    async def raw_flight() -> int:
-        for start in range(0, 2_000, 100):
-            part = dicts[start : start + 100]
+
+async def _in_flight(
+    client: redis.asyncio.Redis,
+    floor: Floor,
+    publisher: AsyncPublisher,
+    events: list[ActionEvaluatedEvent],
+    dicts: list[dict],
+) -> None:
+    def hundreds(items: list, count: int) -> list[list]:
+        return [items[start : start + 100] for start in range(0, count, 100)]
+
+    async def raw() -> int:
+        for part in hundreds(dicts, 2_000):
             await asyncio.gather(*(client.xadd("raw", {"event": orjson.dumps(one)}) for one in part))
         return 2_000
 
-    async def floor_flight() -> int:
-        for start in range(0, _FLIGHT, 100):
-            part = dicts[start : start + 100]
+    async def ours() -> int:
+        for part in hundreds(events, _FLIGHT):
+            await asyncio.gather(*(publisher.publish(one) for one in part))
+        return _FLIGHT
+
+    async def bare() -> int:
+        for part in hundreds(dicts, _FLIGHT):
             await asyncio.gather(
                 *(floor.call("XADD", "raw", "*", "event", orjson.dumps(one)) for one in part)
             )
         await client.delete("raw", _STREAM)
         return _FLIGHT
 
-    async def raw_bulk() -> int:
+    cases = {
+        RAW_FLIGHT: raw,
+        "AsyncPublisher.publish, 100 in flight": ours,
+        "floor, 100 in flight": bare,
+    }
+    show("publish, 100 in flight", await rates_async(cases), RAW_FLIGHT)
+
+
+async def _in_bulk(
+    client: redis.asyncio.Redis,
+    publisher: AsyncPublisher,
+    events: list[ActionEvaluatedEvent],
+    dicts: list[dict],
+) -> None:
+    async def raw() -> int:
         for start in range(0, _BULK, 500):
             pipeline = client.pipeline(transaction=False)
             for one in dicts[start : start + 500]:
@@ -110,24 +146,9 @@ async def _asyncio(url: str, events: list[ActionEvaluatedEvent], dicts: list[dic
         await client.delete("raw", _STREAM)
         return _BULK
 
-    async with AsyncPublisher(url, namespace="bench") as publisher:
+    async def ours() -> int:
+        await publisher.publish_many(events)
+        return _BULK
 
-        async def flight() -> int:
-            for start in range(0, _FLIGHT, 100):
-                await asyncio.gather(*(publisher.publish(one) for one in events[start : start + 100]))
-            return _FLIGHT
-
-        async def bulk() -> int:
-            await publisher.publish_many(events)
-            return _BULK
-
-        cases = {
-            RAW_FLIGHT: raw_flight,
-            "AsyncPublisher.publish, 100 in flight": flight,
-            "floor, 100 in flight": floor_flight,
-        }
-        show("publish, 100 in flight", await rates_async(cases), RAW_FLIGHT)
-        cases = {RAW_BULK_ASYNC: raw_bulk, "AsyncPublisher.publish_many": bulk}
-        show("publish in bulk, asyncio", await rates_async(cases), RAW_BULK_ASYNC)
-    await client.aclose()
-    floor.transport.close()
+    cases = {RAW_BULK_ASYNC: raw, "AsyncPublisher.publish_many": ours}
+    show("publish in bulk, asyncio", await rates_async(cases), RAW_BULK_ASYNC)

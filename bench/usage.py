@@ -15,7 +15,8 @@ class Usage:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._events = 0
-        self._own = self._server = 0.0
+        self._own = 0.0
+        self._server = 0.0
 
     @contextmanager
     def counts(self, events: int) -> Iterator[None]:
@@ -25,12 +26,20 @@ class Usage:
         self._server += server_seconds(self._client) - server
         self._events += events
 
+    @property
+    def own(self) -> float:
+        return self._own / self._events * 1e6
+
+    @property
+    def server(self) -> float:
+        return self._server / self._events * 1e6
+
     @staticmethod
     def table(used: "dict[str, Usage]") -> dict[str, tuple[float, str]]:
         rows = {}
         for name, usage in used.items():
-            rows[f"{name}: client"] = (usage._own / usage._events * 1e6, "us")
-            rows[f"{name}: server"] = (usage._server / usage._events * 1e6, "us")
+            rows[f"{name}: client"] = (usage.own, "us")
+            rows[f"{name}: server"] = (usage.server, "us")
         return rows
 
 

@@ -130,9 +130,7 @@ class Appender:
         ids, _, versions = reply.decode().partition("|")
         return Reply(_ids(ids, len(batch)), [int(version) for version in versions.split()])
 
-    def _place(
-        self, batch: Sequence[Record], types: list[str], keys: list[str], args: list[Arg]
-    ) -> None:
+    def _place(self, batch: Sequence[Record], types: list[str], keys: list[str], args: list[Arg]) -> None:
         """Says of each event where it goes."""
         streams = {event_type: _FIRST + offset for offset, event_type in enumerate(types)}
         for record in batch:

@@ -38,6 +38,7 @@ from busredis.url import checked_url, shown_url
 
 Result = TypeVar("Result")
 
+
 def classify(error: BaseException) -> ServerError:
     """The busredis error for one of redis-py or of the socket; the text of the server stays."""
     message = str(error) or type(error).__name__

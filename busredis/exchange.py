@@ -6,11 +6,12 @@ authentication), and closes them; nothing else may read from one that is used he
 
 import asyncio
 import time
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import hiredis
 
-from busredis.commands import Request
+from busredis.commands import Arg, Request
 from busredis.errors import CommandRefused, ConnectionLost, GroupMissing, ServerError, ServerUnavailable
 
 #: How error replies start when the server cannot do it now, with nothing done.
@@ -49,12 +50,16 @@ def refusal(message: str) -> ServerError:
     return CommandRefused(message)
 
 
+#: Its annotation knows no tuples of mixed lengths.
+_pack: Callable[[tuple[Arg, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
+
+
 def _packed(request: Request) -> bytes:
     commands = request.commands
     try:
         if len(commands) == 1:
-            return cast("bytes", hiredis.pack_command(commands[0]))
-        return b"".join([hiredis.pack_command(command) for command in commands])
+            return _pack(commands[0])
+        return b"".join([_pack(command) for command in commands])
     except (TypeError, UnicodeEncodeError) as error:
         raise CommandRefused(f"{commands[0][0]!r} cannot be sent: {error}") from error
 

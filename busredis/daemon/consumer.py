@@ -112,7 +112,9 @@ class Consumer:
         for stream, entries in reply:
             name = stream.decode()
             cls, consumer = self._classes[name], self.pending.consumer
-            self.take([Delivery(name, cls, entry_id, fields, 1, consumer, now) for entry_id, fields in entries])
+            self.take(
+                [Delivery(name, cls, entry_id, fields, 1, consumer, now) for entry_id, fields in entries]
+            )
             self._is_behind = self._is_behind or len(entries) >= count
 
     # As long as there is more than fits, what acknowledges reads as well: half of the round trips, and the server

@@ -90,7 +90,8 @@ class Pending:
             if place != known:
                 known, found = place, ids.setdefault(place, [])
             found.append(delivery.id)
-        keys, args = [self.keys.failures(self.group)], [self.group, self.consumer]
+        keys = [self.keys.failures(self.group)]
+        args: list[Arg] = [self.group, self.consumer]
         for (stream, attempt), found in ids.items():
             if stream not in keys:
                 keys.append(stream)

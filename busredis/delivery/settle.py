@@ -185,9 +185,7 @@ class Settler:
                 delivery.lost = delivery in lost
         self._settled(batch)
 
-    async def _with_effects(
-        self, batch: list[Ended], lost: set[Delivery]
-    ) -> list[Ended]:
+    async def _with_effects(self, batch: list[Ended], lost: set[Delivery]) -> list[Ended]:
         """Applies effects and acknowledges; the batch, in which what the server refuses has failed."""
         failed: dict[Delivery, Outcome] = {}
         for portion in portions(ended for ended in batch if ended[1].effects):

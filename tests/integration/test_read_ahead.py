@@ -27,7 +27,7 @@ def calls(monkeypatch):
     return made
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def published(server, namespace):
     with Publisher(server.url, namespace=namespace) as publisher:
         publisher.publish_many([ReadAhead(number=n) for n in range(COUNT)])
@@ -35,7 +35,7 @@ def published(server, namespace):
 
 @pytest.mark.parametrize("colour", ["async", "sync"])
 def test_a_daemon_never_holds_more_than_its_prefetch_and_keeps_the_order(
-    server, namespace, keys, inspect, published, calls, colour
+    server, namespace, keys, inspect, calls, colour
 ):
     router, seen, held = Router(), [], []
 
@@ -55,9 +55,7 @@ def test_a_daemon_never_holds_more_than_its_prefetch_and_keeps_the_order(
     assert calls, "nothing was read together with acknowledgements"
 
 
-def test_what_came_with_a_lost_reply_to_acknowledgements_is_taken_up_at_once(
-    server, namespace, published, monkeypatch
-):
+def test_what_came_with_a_lost_reply_to_acknowledgements_is_taken_up_at_once(server, namespace, monkeypatch):
     router, seen, lost = Router(), [], []
     original = Pending.acknowledge_and_read
 
