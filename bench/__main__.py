@@ -1,13 +1,13 @@
-"""python -m bench [--write] [publish|consume|latency|footprint|store|layouts|peers ...], on a server of its own.
+"""python -m bench [--write] [publish|consume|latency|footprint|store|schedule|archive|peers|layouts ...].
 
-With --write, docs/performance.md, .svg and .json are what this run has found.
+On a server of its own. With --write, docs/performance.md, .svg and .json are what this run has found.
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
-from bench import consume, footprint, latency, layouts, peers_run, publish, report, store
+from bench import archive, consume, footprint, latency, layouts, peers_run, publish, report, schedule, store
 from busredis.server import EmbeddedServer
 
 PARTS = {
@@ -16,6 +16,8 @@ PARTS = {
     "latency": latency.run,
     "footprint": footprint.run,
     "store": store.run,
+    "schedule": schedule.run,
+    "archive": archive.run,
     "peers": peers_run.run,
     "layouts": layouts.run,
 }

@@ -23,6 +23,7 @@ from busredis.errors import (
 from busredis.events import DomainEvent
 from busredis.keys import Keys
 from busredis.lua import load
+from busredis.privacy import vault_of
 from busredis.settings import Settings
 
 #: The answer to an append is remembered far longer than any retry of it can take.
@@ -86,7 +87,7 @@ class Appender:
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.settings.namespace)
-        self.codec = Codec(self.settings.max_event_bytes)
+        self.codec = Codec(self.settings.max_event_bytes, vault_of(self.settings))
         self._script = load("append")
         self._pid = os.getpid()
         self._timeout = self.settings.publish_timeout.total_seconds()
@@ -165,11 +166,13 @@ class Appender:
                 f"written, but not confirmed as {self.settings.durability} within the timeout"
             )
 
-    def after(self, error: ServerError, attempt: Attempt, batch: Sequence[Record]) -> float:
+    def after(
+        self, error: ServerError, attempt: Attempt, batch: Sequence[Record], what: str | None = None
+    ) -> float:
         """Seconds to wait before the next try. Raises the outcome when there is none: refused or indeterminate."""
         if not isinstance(error, NotSent | ServerUnavailable | CommandRefused):
             attempt.may_have_run = True
-        what = f"{len(batch)} event(s), the first of type {batch[0].event_type}"
+        what = what or f"{len(batch)} event(s), the first of type {batch[0].event_type}"
         final = isinstance(error, CommandRefused) or str(error).startswith("OOM")
         left = attempt.deadline - time.monotonic()
         if not final and left > attempt.pause:

@@ -15,6 +15,7 @@ from busredis.errors import DecodeError, EncodeError
 from busredis.events import DomainEvent
 from busredis.json_value import freeze_document
 from busredis.keys import parse_id
+from busredis.vault import Vault
 
 FIELD = b"event"
 _GIVEN = frozenset({"event_id", "event_type", "event_version", "occurred_at"})
@@ -24,8 +25,9 @@ _NAMESPACE = uuid.UUID("b2d1f1a0-6f0a-5f0e-9d2c-3f6f5d2f7c11")
 class Codec:
     """Encodes and decodes events of at most `max_bytes` of JSON."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, vault: Vault | None = None) -> None:
         self.max_bytes = max_bytes
+        self._vault = vault
 
     def encode(self, event: DomainEvent) -> bytes:
         """The JSON of an entry. Raises EncodeError for what cannot be stored, naming sizes or fields."""
@@ -39,6 +41,10 @@ class Codec:
                 f"this event says {event.event_type!r} version {event.event_version}"
             )
         raw = event.to_json()
+        if cls.personal:
+            if self._vault is None:
+                raise EncodeError(f"{cls.type_name} has personal fields, and there is no key store here")
+            raw = self._vault.seal(event, raw)
         if len(raw) > self.max_bytes:
             raise EncodeError(
                 f"{cls.type_name} is {len(raw):,} bytes of JSON, the limit is {self.max_bytes:,} "
@@ -56,6 +62,8 @@ class Codec:
 
     def decode_json(self, cls: type[DomainEvent], entry_id: str, raw: bytes) -> DomainEvent:
         """As decode(), from the JSON of an entry that is known to have no more than it."""
+        if cls.personal and self._vault is not None:
+            raw = self._vault.open(cls, raw)
         try:
             event = cls.from_json(raw)
         except DecodeError:
@@ -96,9 +104,16 @@ class Codec:
                 cls, {**_exactly(raw), "event_type": cls.type_name, "event_version": version}
             )
         document.setdefault("event_version", cls.version)
-        document.setdefault("event_id", str(uuid.uuid5(_NAMESPACE, f"{cls.type_name} {entry_id}")))
-        document.setdefault("occurred_at", _time_of(entry_id))
-        return cls.from_json(orjson.dumps(document))
+        return cls.from_json(orjson.dumps(with_defaults(document, cls.type_name, entry_id)))
+
+
+def with_defaults(document: dict[str, Any], event_type: str, entry_id: str) -> dict[str, Any]:
+    """`document` with the id and the time that an entry has whose publisher gave none; they are always the same."""
+    if "event_id" not in document:
+        document["event_id"] = str(uuid.uuid5(_NAMESPACE, f"{event_type} {entry_id}"))
+    if "occurred_at" not in document:
+        document["occurred_at"] = _time_of(entry_id)
+    return document
 
 
 def _document(raw: bytes) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Handler:
     start: Start
     is_async: bool
     takes_context: bool
+    side_effects: bool = False
 
     def event_classes(self) -> list[type[DomainEvent]]:
         """The classes it is run for, by event type. Raises RegistrationError if there is none."""
@@ -58,7 +59,7 @@ class Router:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
 
-    def on(
+    def on(  # noqa: PLR0913 - each is an option of a handler, by name
         self,
         *subjects: Subject,
         name: str | None = None,
@@ -67,6 +68,7 @@ class Router:
         timeout: timedelta | float | None = timedelta(minutes=5),
         concurrency: int = 1,
         start: Start = "beginning",
+        side_effects: bool = False,
     ) -> Callable[[Function], Function]:
         """Registers a function `(event)` or `(event, ctx)`, sync or async, for event classes, base classes or "*".
 
@@ -75,11 +77,12 @@ class Router:
         (default: the function's) is the consumer group; keep it, or the handler starts anew. `start` counts only when the group is
         created. What it raises is tried again after `backoff`, up to `max_attempts` in all, then the event is a dead
         letter; it steers with Retry, Reject and Skip. `timeout` (seconds or timedelta) counts as a failure.
+        `side_effects`: it does what must not be done twice (mails, payments, events of its own), so that a replay leaves it out.
         """
 
         def register(function: Function) -> Function:
             group = name or re.sub(r"_", "-", getattr(function, "__name__", "handler"))
-            options = _Options(max_attempts, backoff, timeout, concurrency, start)
+            options = _Options(max_attempts, backoff, timeout, concurrency, start, side_effects)
             self._add(_handler(group, function, subjects, options))
             return function
 
@@ -117,6 +120,7 @@ class _Options:
     timeout: timedelta | float | None
     concurrency: int
     start: Start
+    side_effects: bool
 
 
 def _handler(
@@ -151,6 +155,7 @@ def _handler(
         start=options.start,
         is_async=is_async,
         takes_context=_takes_context(name, function),
+        side_effects=options.side_effects,
     )
 
 

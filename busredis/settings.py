@@ -18,6 +18,17 @@ _LONGEST = timedelta(days=366)
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
+def read_duration(text: str) -> timedelta | None:
+    """What "30", "1.5", "500ms", "2m", "30d" say, seconds if there is no unit; None if it is no duration."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        return None
+    try:
+        return timedelta(**{_UNITS[found["unit"] or "s"]: float(found["number"])})
+    except OverflowError:
+        return None
+
+
 class Settings(BaseSettings):
     """Every knob of busredis with its default. Durations are `timedelta` (a variable: "30", "500ms", "2m")."""
 
@@ -27,6 +38,12 @@ class Settings(BaseSettings):
     url: str | None = None
     #: The prefix of every key, inside its hash tag.
     namespace: str = Field("busredis", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+
+    #: The folder or URL of the archive, from which reads go on where Redis was trimmed; None: there is none.
+    archive: str | None = None
+
+    #: Where keys of personal data are, `module:object` of a busredis.vault.KeyStore; None: in Redis.
+    key_store: str | None = None
 
     #: How long a publish may take, all its retries included, before it is refused or indeterminate.
     publish_timeout: timedelta = timedelta(seconds=10)
@@ -51,6 +68,8 @@ class Settings(BaseSettings):
     grace: timedelta = timedelta(seconds=8)
     #: How often waiting and abandoned entries are looked for.
     sweep: timedelta = timedelta(seconds=1)
+    #: How often one of the daemons trims what is to be kept no longer.
+    trim_every: timedelta = timedelta(minutes=1)
     #: How long one blocking read waits for new entries; an idle daemon stops within it.
     block: timedelta = timedelta(seconds=1)
     #: Most entries that one handler of one daemon holds at a time, all of them leased.
@@ -64,15 +83,22 @@ class Settings(BaseSettings):
         # A variable is text, and pydantic reads text as ISO 8601 or H:M:S only: "30", "1.5", "500ms", "2m" are clearer.
         if not isinstance(value, str) or cls.model_fields[str(info.field_name)].annotation is not timedelta:
             return value
-        found = _DURATION.fullmatch(value.strip())
-        try:
-            return timedelta(**{_UNITS[found["unit"] or "s"]: float(found["number"])}) if found else value
-        except OverflowError:
-            raise ValueError(f"a duration is at most {_LONGEST.days} days") from None
+        found = read_duration(value)
+        if found is None and _DURATION.fullmatch(value.strip()):
+            raise ValueError(f"a duration is at most {_LONGEST.days} days")
+        return value if found is None else found
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("publish_timeout", "lease", "sweep", "block", "reconnect_cap", "once_window"):
+        for name in (
+            "publish_timeout",
+            "lease",
+            "sweep",
+            "block",
+            "reconnect_cap",
+            "once_window",
+            "trim_every",
+        ):
             if getattr(self, name) <= timedelta(0):
                 raise ValueError(f"{name} must be longer than 0 s, it is {getattr(self, name)}")
             if getattr(self, name) > _LONGEST:

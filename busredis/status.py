@@ -5,21 +5,28 @@ from dataclasses import dataclass, field
 
 from busredis.commands import Flow, pairs, raw, scan
 from busredis.daemon.stats import Times, read_times
-from busredis.delivery.pending import is_waiting
+from busredis.delivery.waiting import is_waiting
 from busredis.errors import GroupMissing
 from busredis.histories import AggregateStatus, weigh
 from busredis.keys import Keys, parse_id
+from busredis.retention import find_policies, pinned_by, server_ms
 
 
 @dataclass(frozen=True)
 class StreamStatus:
-    """One type stream; `bytes` is MEMORY USAGE."""
+    """One type stream; `bytes` is MEMORY USAGE.
+
+    `retention` is what is set for it; `pinned_by` why entries stay beyond it: `group <name>`, which has not acknowledged
+    them, `aggregates`, whose histories refer to them, `nobody`, since no group has read them; "" if nothing does.
+    """
 
     event_type: str
     length: int
     first_id: str | None
     last_id: str | None
     bytes: int
+    retention: str
+    pinned_by: str
 
 
 @dataclass
@@ -39,18 +46,29 @@ class GroupStatus:
 
 
 @dataclass(frozen=True)
+class ScheduleStatus:
+    """How many events wait for their time, and for how many seconds the first of them is overdue, 0 if it is not."""
+
+    waiting: int = 0
+    overdue: float = 0.0
+
+
+@dataclass(frozen=True)
 class Status:
     """Everything of a namespace, by name."""
 
     streams: list[StreamStatus]
     groups: list[GroupStatus]
     aggregates: list[AggregateStatus]
+    schedule: ScheduleStatus = ScheduleStatus()
 
 
 def read_status(keys: Keys) -> Flow[Status]:
     """The state of a namespace; not one instant, but each row is what the server said."""
     streams: list[StreamStatus] = []
     groups: dict[str, GroupStatus] = {}
+    policies = yield from find_policies(keys)
+    now_ms = yield from server_ms()
     for key in (yield from scan(keys.every_stream)):
         event_type = keys.event_type(key)
         info = pairs((yield from raw("XINFO", "STREAM", key)))
@@ -58,7 +76,8 @@ def read_status(keys: Keys) -> Flow[Status]:
         first, last = (
             info[name][0].decode() if info[name] else None for name in ("first-entry", "last-entry")
         )
-        streams.append(StreamStatus(event_type, info["length"], first, last, size or 0))
+        kept, pinned = policies.text(event_type), (yield from pinned_by(keys, policies, event_type, now_ms))
+        streams.append(StreamStatus(event_type, info["length"], first, last, size or 0, kept, pinned))
         for row in (yield from raw("XINFO", "GROUPS", key)):
             found = pairs(row)
             name = found["name"].decode()
@@ -69,7 +88,14 @@ def read_status(keys: Keys) -> Flow[Status]:
         group.dead = yield from raw("XLEN", keys.dead(name))
         group.times = yield from read_times(keys, name)
     aggregates = yield from weigh(keys)
-    return Status(streams, [groups[name] for name in sorted(groups)], aggregates)
+    schedule = yield from _schedule(keys, now_ms)
+    return Status(streams, [groups[name] for name in sorted(groups)], aggregates, schedule)
+
+
+def _schedule(keys: Keys, now_ms: int) -> Flow[ScheduleStatus]:
+    waiting = yield from raw("ZCARD", keys.schedule)
+    first = yield from raw("ZRANGE", keys.schedule, 0, 0, "WITHSCORES")
+    return ScheduleStatus(waiting, max(0.0, (now_ms - float(first[1])) / 1000) if first else 0.0)
 
 
 def _add_stream(group: GroupStatus, key: str, found: dict[str, object]) -> Flow[None]:

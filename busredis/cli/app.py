@@ -5,7 +5,21 @@ import sys
 import typer
 from rich.console import Console
 
-from busredis.cli import aggregate, dead, publish, run, server, snapshots, status
+from busredis.cli import (
+    aggregate,
+    archive,
+    dead,
+    forget,
+    groups,
+    publish,
+    replay,
+    retention,
+    run,
+    schedule,
+    server,
+    snapshots,
+    status,
+)
 from busredis.cli.terminal import printable
 from busredis.errors import BusError, RegistrationError, SettingsError
 
@@ -22,9 +36,15 @@ app.command("run")(run.run)
 app.command("publish")(publish.publish)
 app.command("tail")(publish.tail)
 app.command("status")(status.status)
+app.command("forget")(forget.forget)
+app.command("replay")(replay.replay)
 app.command("demo")(run.demo)
 app.add_typer(dead.app, name="dead")
 app.add_typer(aggregate.app, name="aggregate")
+app.add_typer(groups.app, name="groups")
+app.add_typer(retention.app, name="retention")
+app.add_typer(schedule.app, name="schedule")
+app.add_typer(archive.app, name="archive")
 app.add_typer(snapshots.app, name="snapshots")
 
 

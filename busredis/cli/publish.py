@@ -57,13 +57,13 @@ def publish(
 ) -> None:
     """Publish one event, or a file of them: publish UserLoggedInEvent '{"username": "ada"}'."""
     _check_use(event_type, json, jsonl, key)
-    _import(modules)
+    import_classes(modules)
     limit = Settings.load(url=url, namespace=namespace).max_event_bytes
     with ExitStack() as stack:
         if jsonl is None:
             assert event_type is not None
             assert json is not None
-            event = _parse(json.encode("utf-8", "surrogateescape"), "the JSON", limit, event_type)
+            event = parse(json.encode("utf-8", "surrogateescape"), "the JSON", limit, event_type)
             publisher = stack.enter_context(Publisher(url, namespace=namespace))
             typer.echo(publisher.publish(event, key=key))
             return
@@ -83,6 +83,11 @@ def _check_use(event_type: str | None, json: str | None, jsonl: str | None, key:
         raise SettingsError("give either an event type and its JSON, or --jsonl FILE")
     if jsonl is not None and key is not None:
         raise SettingsError("--key is for a single event, not for --jsonl")
+    check_key(key)
+
+
+def check_key(key: str | None) -> None:
+    """Raises SettingsError if a key cannot be shown."""
     if key is not None and not key.isprintable():
         raise SettingsError("--key: that is no text, or has control characters in it")
 
@@ -96,7 +101,7 @@ def _publish_lines(
         if not line.strip():
             continue
         try:
-            waiting.append(_parse(line, f"line {number}", limit))
+            waiting.append(parse(line, f"line {number}", limit))
         except BadLine:
             bad += 1
             if rejects is None:
@@ -119,7 +124,8 @@ def _publish_lines(
         raise typer.Exit(1)
 
 
-def _parse(raw_json: bytes, place: str, limit: int, event_type: str | None = None) -> DomainEvent:
+def parse(raw_json: bytes, place: str, limit: int, event_type: str | None = None) -> DomainEvent:
+    """The event, or one of `event_type` with this payload; its JSON has at most `limit` bytes. Raises BadLine that names the place."""
     longest = longest_line(limit)
     if is_cut(raw_json, longest):
         raise BadLine(f"{place} is no event: it is longer than {longest:,} bytes")
@@ -183,7 +189,8 @@ def _print_entry(event_type: str, entry_id: bytes, fields: list[bytes]) -> None:
     typer.echo(orjson.dumps({"id": entry_id.decode(), "event_type": event_type, **found}).decode())
 
 
-def _import(modules: list[str] | None) -> None:
+def import_classes(modules: list[str] | None) -> None:
+    """Imports these modules, or the catalog, so that their event classes are known. Raises SettingsError."""
     sys.path.insert(0, "")
     for name in modules or ["busredis.catalog"]:
         if not name or name.startswith("."):

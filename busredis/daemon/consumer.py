@@ -112,10 +112,16 @@ class Consumer:
         for stream, entries in reply:
             name = stream.decode()
             cls, consumer = self._classes[name], self.pending.consumer
-            self.take(
-                [Delivery(name, cls, entry_id, fields, 1, consumer, now) for entry_id, fields in entries]
-            )
+            found = [Delivery(name, cls, entry_id, fields, 1, consumer, now) for entry_id, fields in entries]
+            self.take(list(map(self._marked, found)) if self.pending.may_replay else found)
             self._is_behind = self._is_behind or len(entries) >= count
+
+    def _marked(self, delivery: Delivery) -> Delivery:
+        """A delivery, with what a replay makes of it."""
+        if self.pending.is_replay(delivery.stream, delivery.id):
+            delivery.replaying = True
+            delivery.left_out = self.process.handler.side_effects and not self.pending.with_side_effects
+        return delivery
 
     # As long as there is more than fits, what acknowledges reads as well: half of the round trips, and the server
     # takes the acknowledgements first, so that there is never more than `prefetch` in hand.
@@ -221,7 +227,7 @@ class Consumer:
         if fields is None:
             return None
         gone = fields == []
-        return Delivery(
+        delivery = Delivery(
             stream=row.stream,
             event_class=self._classes[row.stream],
             id=row.id,
@@ -230,6 +236,7 @@ class Consumer:
             holder=row.holder if gone else self.pending.consumer,
             taken_at=time.monotonic(),
         )
+        return self._marked(delivery)
 
     def stop(self) -> None:
         """Reads no more; a read that blocks ends within `block`."""

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -16,16 +16,20 @@ from busredis.codec import Codec
 from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
 from busredis.daemon.lease import Lease
 from busredis.daemon.reclaimer import Reclaimer
+from busredis.daemon.retainer import Retainer
+from busredis.daemon.scheduler import Scheduler
 from busredis.daemon.signals import on_stop
 from busredis.delivery.context import Tools
 from busredis.delivery.lanes import Gate
 from busredis.delivery.pending import Pending
 from busredis.delivery.process import Process
 from busredis.errors import CommandRefused, RegistrationError, ServerError
-from busredis.events import registry
+from busredis.events import DomainEvent, registry
 from busredis.keys import Keys
 from busredis.location import server_url
+from busredis.privacy import vault_of
 from busredis.publisher import AsyncPublisher
+from busredis.retention import Retention
 from busredis.router import Handler, Router
 from busredis.settings import Settings
 
@@ -43,7 +47,10 @@ class Daemon:
 
     Each event is handled at least once by each group, in order per stream while nothing fails, or becomes a dead
     letter of that group. `run()` blocks until SIGTERM or SIGINT; `serve()` is the same on a running loop. With `burst`
-    it ends once nothing is left to do. `groups` runs only these handlers. `options` are fields of Settings.
+    it ends once nothing is left to do. `groups` runs only these handlers. `retention` says how long the entries of event
+    types are kept, for those of which nothing is said on the server yet. `options` are fields of Settings.
+
+    Every daemon appends scheduled events that fall due, and one at a time trims what no group needs any more.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class Daemon:
         namespace: str | None = None,
         groups: list[str] | None = None,
         burst: bool = False,
+        retention: Mapping[type[DomainEvent], Retention] | None = None,
         **options: Any,
     ) -> None:
         if burst:
@@ -65,6 +73,7 @@ class Daemon:
         self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex[:6]}".replace(" ", "")
         self._url = server_url(self.settings)
         self._burst = burst
+        self._retention = {cls.type_name: kept for cls, kept in (retention or {}).items()}
         self._stopping: asyncio.Event | None = None
         self._now: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,12 +107,16 @@ class Daemon:
         consumers = [self._consumer(handler, tools, gate) for handler in self.handlers]
         gate.lanes = [consumer.lanes for consumer in consumers]
         reclaimers = [Reclaimer(consumer, gate, self.settings) for consumer in consumers]
+        chores = (
+            Scheduler(tools.keys, client, self.settings, self.name),
+            Retainer(tools.keys, client, self.name, self.settings.trim_every, self._retention),
+        )
         lease = Lease(Client(self._url, timeout=_TIMEOUT), consumers, self.settings)
         with on_stop(self._stop):
             lease.start()
             beat = asyncio.create_task(lease.beat())
             try:
-                await self._run(consumers, reclaimers, reader)
+                await self._run(consumers, reclaimers, chores, reader)
             finally:
                 beat.cancel()
                 # Last, since what still runs must keep its lease until it is settled or handed back.
@@ -115,10 +128,16 @@ class Daemon:
     def _consumer(self, handler: Handler, tools: Tools, gate: Gate) -> Consumer:
         streams = [tools.keys.stream(cls.type_name) for cls in handler.event_classes()]
         pending = Pending(tools.keys, handler.name, self.name, streams)
-        process = Process(handler, Codec(self.settings.max_event_bytes), tools)
+        process = Process(handler, Codec(self.settings.max_event_bytes, vault_of(self.settings)), tools)
         return Consumer(pending, process, tools.client, gate, self.settings)
 
-    async def _run(self, consumers: list[Consumer], reclaimers: list[Reclaimer], reader: AsyncClient) -> None:
+    async def _run(
+        self,
+        consumers: list[Consumer],
+        reclaimers: list[Reclaimer],
+        chores: tuple[Scheduler, Retainer],
+        reader: AsyncClient,
+    ) -> None:
         assert self._stopping is not None
         await self._prepare(consumers)
         settlers = [asyncio.create_task(consumer.settler.run()) for consumer in consumers]
@@ -127,10 +146,11 @@ class Daemon:
             consumer.use_reader(reader)
             reading.append(asyncio.create_task(consumer.run()))
         reading += [asyncio.create_task(reclaimer.run()) for reclaimer in reclaimers]
+        reading += [asyncio.create_task(chore.run()) for chore in chores]
         log.info("daemon %s runs %s", self.name, ", ".join(handler.name for handler in self.handlers))
         stopped = asyncio.create_task(self._stopping.wait())
         watch = (
-            [stopped, asyncio.create_task(self._until_empty(consumers, reclaimers))]
+            [stopped, asyncio.create_task(self._until_empty(consumers, reclaimers, chores[0]))]
             if self._burst
             else [stopped]
         )
@@ -138,6 +158,8 @@ class Daemon:
         for consumer, reclaimer in zip(consumers, reclaimers, strict=True):
             consumer.stop()
             reclaimer.stop()
+        for chore in chores:
+            chore.stop()
         await self._drain(consumers, reading)
         for task in [*watch, *settlers, *reading]:
             task.cancel()
@@ -201,26 +223,29 @@ class Daemon:
         for task in flushing:
             task.cancel()
 
-    async def _until_empty(self, consumers: list[Consumer], reclaimers: list[Reclaimer]) -> None:
-        """Returns when every group has read all and nothing is pending in it, whoever holds it.
+    async def _until_empty(
+        self, consumers: list[Consumer], reclaimers: list[Reclaimer], scheduler: Scheduler
+    ) -> None:
+        """Returns when every group has read all, nothing is pending in it, whoever holds it, and nothing is due.
 
         What a handler publishes is there before its own entry is settled: a read that began after the last settlement
         and found nothing leaves nothing out.
         """
         while True:
             await asyncio.sleep(0.02)
-            settled_at = max(consumer.settled_at for consumer in consumers)
+            settled_at = _latest(consumers, scheduler)
             if any(c.settler.held or c.empty_since <= settled_at for c in consumers):
                 continue
             try:
                 for reclaimer in reclaimers:
                     await reclaimer.sweep()
+                await scheduler.look()
             except ServerError:
                 continue
             if (
                 all(r.pending_in_group == 0 for r in reclaimers)
                 and all(c.empty_since > settled_at and not c.settler.held for c in consumers)
-                and settled_at == max(consumer.settled_at for consumer in consumers)
+                and settled_at == _latest(consumers, scheduler)
             ):
                 return
 
@@ -236,6 +261,11 @@ def _few_collections() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+def _latest(consumers: list[Consumer], scheduler: Scheduler) -> float:
+    """When something was settled or appended here last."""
+    return max(scheduler.appended_at, *(consumer.settled_at for consumer in consumers))
 
 
 def _chosen(routers: tuple[Router, ...], groups: list[str] | None) -> list[Handler]:

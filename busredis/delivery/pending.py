@@ -7,8 +7,9 @@ from typing import Any
 
 from busredis.commands import Arg, Flow, many, pairs, raw, script
 from busredis.delivery.model import Delivery, Outcome, Verdict
+from busredis.delivery.waiting import waiting_name
 from busredis.errors import ServerError
-from busredis.keys import WAITING, Keys
+from busredis.keys import WAITING, Keys, parse_id
 from busredis.lua import load
 
 #: Most rows that one sweep looks at, for each stream and consumer.
@@ -45,7 +46,11 @@ class Pending:
     group: str
     consumer: str
     streams: list[str]
+    #: A shadow group: whatever it is given, the group that it stands for has had.
+    is_shadow: bool = False
     _cursors: dict[str, str] = field(default_factory=dict)
+    #: What replay:<group> says.
+    _replays: dict[str, bytes] = field(default_factory=dict)
 
     def ensure(self, start_id: str, *, restore: bool) -> Flow[list[str]]:
         """Creates the group where it is missing; returns the streams where it was. An existing group is not moved.
@@ -58,6 +63,8 @@ class Pending:
             ("XGROUP", "CREATE", stream, self.group, known.get(stream, first), "MKSTREAM")
             for stream in self.streams
         ]
+        # Known before it is there: retention keeps what the checkpoints of known groups still need.
+        yield from raw("SADD", self.keys.groups, self.group)
         replies = yield from many(commands)
         created = []
         for stream, reply in zip(self.streams, replies, strict=True):
@@ -69,13 +76,46 @@ class Pending:
 
     def read(self, streams: Sequence[str], count: int, block_ms: int | None) -> Flow[list[Any]]:
         """New entries, at most `count` a stream, raw: `[[stream, [[id, fields], ...]], ...]`."""
-        reply = yield from raw(*self._read(streams, count, block_ms))
-        return reply or []
+        found = self._found((yield from many(self._read(streams, count, block_ms))))
+        if isinstance(found, ServerError):
+            raise found
+        return found
 
-    def _read(self, streams: Sequence[str], count: int, block_ms: int | None) -> tuple[Arg, ...]:
+    def _read(self, streams: Sequence[str], count: int, block_ms: int | None) -> list[tuple[Arg, ...]]:
         wait: tuple[Arg, ...] = () if block_ms is None else ("BLOCK", block_ms)
         head: tuple[Arg, ...] = ("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", count)
-        return (*head, *wait, "STREAMS", *streams, *[">"] * len(streams))
+        read: tuple[Arg, ...] = (*head, *wait, "STREAMS", *streams, *[">"] * len(streams))
+        # Behind the read: a replay moves the group and says so in one step, so what is given again is known to be.
+        return [read, ("HGETALL", self.keys.replay(self.group))]
+
+    def _found(self, replies: Sequence[Any]) -> list[Any] | ServerError:
+        """What the replies to _read() say, or the error among them."""
+        reply, replays = replies
+        for found in (reply, replays):
+            if isinstance(found, ServerError):
+                return found
+        self._replays = pairs(replays)
+        return reply or []
+
+    @property
+    def may_replay(self) -> bool:
+        """Whether anything at all is a replay."""
+        return self.is_shadow or bool(self._replays)
+
+    def is_replay(self, stream: str, entry_id: bytes) -> bool:
+        """Whether the group has had this entry before, as far as the last look at the server says."""
+        until = self._replays.get(stream) if self._replays else None
+        return self.is_shadow or (
+            until is not None and parse_id(entry_id.decode()) <= parse_id(until.decode())
+        )
+
+    @property
+    def with_side_effects(self) -> bool:
+        """Whether the replay was asked to run handlers with side effects."""
+        return self.is_shadow or self._replays.get("side-effects") == b"1"
+
+    def _look_at_replays(self) -> Flow[None]:
+        self._replays = pairs((yield from raw("HGETALL", self.keys.replay(self.group))))
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> Flow[set[bytes]]:
         """Acknowledges what this consumer still holds; returns the ids of the rest."""
@@ -104,11 +144,11 @@ class Pending:
         """As acknowledge() and then read(), in one round trip; what read() raises is returned."""
         keys, args = self._to_settle(deliveries)
         settle = ("EVALSHA", load("settle").sha, len(keys), *keys, *args)
-        lost, found = yield from many([settle, self._read(self.streams, count, None)])
+        lost, *replies = yield from many([settle, *self._read(self.streams, count, None)])
         if isinstance(lost, ServerError):
             # Entries that were read meanwhile are this consumer's: they are not to be lost with the error.
             lost = yield from script("settle", keys, args)
-        return set(lost), found or []
+        return set(lost), self._found(replies)
 
     def apply(self, number: int, ended: Sequence[tuple[Delivery, Outcome]]) -> Flow[list[str]]:
         """Applies effects and acknowledges, for each delivery both or neither; says what was done, see effects.lua.
@@ -208,8 +248,9 @@ class Pending:
     def sweep(self, lease_ms: int) -> Flow[Sweep]:
         """What waits or is held by a silent consumer; goes on where the last sweep stopped."""
         starts = [self._cursors.get(stream, "-") for stream in self.streams]
-        keys = [self.keys.checkpoint(self.group), *self.streams]
+        keys = [self.keys.checkpoint(self.group), self.keys.replay(self.group), *self.streams]
         replies = yield from script("sweep", keys, [self.group, lease_ms, PAGE, *starts])
+        yield from self._look_at_replays()
         found = Sweep([], 0, [])
         pending = 0
         for stream, reply in zip(self.streams, replies, strict=True):
@@ -229,6 +270,7 @@ class Pending:
         for stream in self.streams:
             reply = yield from raw("XPENDING", stream, self.group, "-", "+", 100_000, self.consumer)
             rows += [Row(stream, id_, holder.decode(), idle, count) for id_, holder, idle, count in reply]
+        yield from self._look_at_replays()
         return rows
 
     def forget_consumers(self, silent_ms: int) -> Flow[int]:
@@ -237,26 +279,6 @@ class Pending:
             "forget_consumers", self.streams, [self.group, silent_ms, self.consumer]
         )
         return removed
-
-
-def waiting_name(outcome: Outcome) -> str:
-    """The consumer to wait with: `waiting` for the handler's backoff, `waiting-<ms>` for a pause of its own."""
-    if outcome.after is None:
-        return WAITING
-    wanted = max(0, -int(-outcome.after.total_seconds() * 1000 // 1))
-    # Two digits that count, rounded up: not before its time, and few names.
-    step = 10 ** max(0, len(str(wanted)) - 2)
-    return f"{WAITING}-{-(-wanted // step) * step}"
-
-
-def asked_pause_ms(holder: str) -> int | None:
-    """The pause in the name of a waiting consumer, if it has one."""
-    _, _, pause = holder.partition("-")
-    return int(pause) if holder.startswith(WAITING) and pause.isdigit() else None
-
-
-def is_waiting(holder: str) -> bool:
-    return holder == WAITING or asked_pause_ms(holder) is not None
 
 
 def _by_stream(deliveries: Sequence[Delivery]) -> tuple[list[str], list[Arg]]:

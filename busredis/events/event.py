@@ -20,6 +20,7 @@ from pydantic import (
 from busredis.errors import DecodeError, EncodeError, RegistrationError
 from busredis.events.fields import META, OptionalText, sort_fields, valid_type_name, wire_place
 from busredis.events.ids import new_event_id
+from busredis.events.personal import Personal, check_forgotten, find_personal, forgotten_value
 from busredis.events.registry import Registry
 from busredis.events.wire import check_object, check_payload, describe, dumps
 from busredis.json_value import freeze_document
@@ -96,6 +97,9 @@ class DomainEvent(BaseModel):
     _optional_metadata: ClassVar[tuple[tuple[str, str], ...]] = ()
     _payload_fields: ClassVar[tuple[str, ...]] = ()
     _attributes: ClassVar[dict[str, str]] = {}
+    #: Personal fields, and what each reads as once it is forgotten.
+    personal: ClassVar[dict[str, Personal]] = {}
+    forgotten: ClassVar[dict[str, str | None]] = {}
 
     @classmethod
     def __pydantic_init_subclass__(  # type: ignore[override]
@@ -109,7 +113,12 @@ class DomainEvent(BaseModel):
         cls._optional_metadata = cls._metadata_fields[4:]
         cls.__pydantic_fields__["event_type"].default = cls.type_name
         cls.__pydantic_fields__["event_version"].default = cls.version
+        cls.personal = find_personal(cls, cls._payload_fields)
+        fields = cls.__pydantic_fields__
+        cls.forgotten = {name: forgotten_value(fields[name].annotation) for name in cls.personal}
         cls.model_rebuild(force=True)
+        if cls.forgotten:
+            check_forgotten(cls, cls.forgotten)
         registry.add(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from busredis.client import AsyncClient
 from busredis.errors import PublishError, PublishRefused, ServerError
 from busredis.events import DomainEvent
 from busredis.location import server_url
+from busredis.schedule import Change, Delay, Scheduled, Schedules, find_scheduled
 from busredis.settings import Settings
 
 
@@ -36,6 +38,8 @@ class AsyncPublisher:
         self._settings = Settings.load(url=url, namespace=namespace, **options)
         self._appender = Appender(self._settings)
         self._client = AsyncClient(server_url(self._settings), timeout=self._settings.publish_timeout)
+        self._schedules = Schedules(self._settings)
+        self._changing = asyncio.Lock()
         self._waiting: deque[_Item] = deque()
         self._events = self._bytes = 0
         self._wake = asyncio.Event()
@@ -61,6 +65,43 @@ class AsyncPublisher:
                 error.confirmed = ids
                 raise
         return ids
+
+    async def schedule(
+        self,
+        event: DomainEvent,
+        *,
+        at: datetime | None = None,
+        delay: Delay | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Stores an event that a daemon will append when it is due; see Publisher.schedule."""
+        change = self._schedules.add(event, at=at, delay=delay, key=key)
+        await self._change(change)
+        return change.id
+
+    async def cancel(self, schedule_id: str) -> bool:
+        """Takes an event out of the schedule; see Publisher.cancel."""
+        return await self._change(self._schedules.cancel(schedule_id))
+
+    async def reschedule(
+        self, schedule_id: str, *, at: datetime | None = None, delay: Delay | None = None
+    ) -> bool:
+        """Gives an event of the schedule another time; see Publisher.reschedule."""
+        return await self._change(self._schedules.move(schedule_id, at=at, delay=delay))
+
+    async def scheduled(self, limit: int = 100) -> list[Scheduled]:
+        """What waits in the schedule, the soonest first. Raises ServerError."""
+        return await self._client.run(find_scheduled(self._schedules.keys, limit))
+
+    async def _change(self, change: Change) -> bool:
+        async with self._changing:
+            self._check_use()
+            attempt = self._schedules.begin()
+            while True:
+                try:
+                    return await self._client.run(self._schedules.flow([change], attempt)) == ["yes"]
+                except ServerError as error:
+                    await asyncio.sleep(self._schedules.after(error, attempt, [change]))
 
     async def _add(self, records: Sequence[Record]) -> list[str]:
         self._check_use()
@@ -153,6 +194,8 @@ class AsyncPublisher:
         self._room.set()
         if self._writer is not None:
             await self._writer
+        async with self._changing:
+            pass  # a change under way ends with an answer
         await self._client.close()
 
     async def __aenter__(self) -> Self:

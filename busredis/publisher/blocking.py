@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from busredis.client import Client
 from busredis.errors import PublishError, PublishRefused, ServerError
 from busredis.events import DomainEvent
 from busredis.location import server_url
+from busredis.schedule import Change, Delay, Scheduled, Schedules, find_scheduled
 from busredis.settings import Settings
 
 
@@ -29,7 +31,8 @@ class Publisher:
         settings = Settings.load(url=url, namespace=namespace, **options)
         self._appender = Appender(settings)
         self._client = Client(server_url(settings), timeout=settings.publish_timeout)
-        self._lock = threading.Lock()
+        self._schedules = Schedules(settings)
+        self._lock, self._changing = threading.Lock(), threading.Lock()
         self._closed = False
 
     def publish(self, event: DomainEvent, *, key: str | None = None) -> str:
@@ -68,9 +71,55 @@ class Publisher:
                 except ServerError as error:
                     time.sleep(self._appender.after(error, attempt, batch))
 
+    def schedule(
+        self,
+        event: DomainEvent,
+        *,
+        at: datetime | None = None,
+        delay: Delay | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Stores an event that a daemon will append when it is due, exactly once; returns the id in the schedule.
+
+        When: `at`, an aware datetime, or after `delay`, in seconds or as a timedelta; what is past is due now. Its
+        `occurred_at` becomes that time. It is appended at most a second late while daemons run, else when one is back.
+        The id is `key`, else the event's id. What is scheduled again under the same id, or under a key whose event was
+        appended within `once_window`, stays as it is; PublishRefused if the key was used for another payload. Raises
+        EncodeError, PublishRefused, PublishIndeterminate.
+        """
+        change = self._schedules.add(event, at=at, delay=delay, key=key)
+        self._change(change)
+        return change.id
+
+    def cancel(self, schedule_id: str) -> bool:
+        """Takes an event out of the schedule; false if it is not there, since it was appended, say.
+
+        If true, it is never appended, not even if it was due already.
+        """
+        return self._change(self._schedules.cancel(schedule_id))
+
+    def reschedule(self, schedule_id: str, *, at: datetime | None = None, delay: Delay | None = None) -> bool:
+        """Gives an event of the schedule another time; false if it is not there any more."""
+        return self._change(self._schedules.move(schedule_id, at=at, delay=delay))
+
+    def scheduled(self, limit: int = 100) -> list[Scheduled]:
+        """What waits in the schedule, the soonest first. Raises ServerError."""
+        return self._client.run(find_scheduled(self._schedules.keys, limit))
+
+    def _change(self, change: Change) -> bool:
+        with self._changing:
+            if self._closed:
+                raise PublishRefused("this publisher is closed; nothing was written")
+            attempt = self._schedules.begin()
+            while True:
+                try:
+                    return self._client.run(self._schedules.flow([change], attempt)) == ["yes"]
+                except ServerError as error:
+                    time.sleep(self._schedules.after(error, attempt, [change]))
+
     def close(self) -> None:
         """Ends the publisher; every publish that returned is confirmed already. Closing twice is fine."""
-        with self._lock:
+        with self._lock, self._changing:
             self._closed = True
             self._client.close()
 

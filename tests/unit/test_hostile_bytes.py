@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from busredis.catalog import KnowledgeConsolidatedEvent, MemoryPurgedEvent, TaskCompletedEvent
 from busredis.cli.lines import bounded_lines
-from busredis.cli.publish import BadLine, _parse
+from busredis.cli.publish import BadLine, parse
 from busredis.codec import Codec
 from busredis.errors import DecodeError
 from busredis.events import DomainEvent
@@ -85,7 +85,7 @@ def test_a_damaged_line_is_an_event_or_a_bad_line_that_is_named(given_entry, eve
     _, raw = given_entry
     said = ""
     try:
-        event = _parse(raw, "line 7", LIMIT, event_type)
+        event = parse(raw, "line 7", LIMIT, event_type)
     except BadLine as error:
         said = str(error)
 
