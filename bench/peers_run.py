@@ -46,9 +46,9 @@ _OURS = 20_000
 def _python(name: str) -> Path:
     base = sys.executable
     if name in _NEEDS_313 and sys.version_info < (3, 13):
-        found = shutil.which("python3.13") or next(
-            map(str, Path.home().glob(".pyenv/versions/3.13*/bin/python")), None
-        )
+        # pyenv's own first: its shim of that name is there also where it leads nowhere.
+        pyenv = map(str, Path.home().glob(".pyenv/versions/3.13*/bin/python"))
+        found = next(pyenv, None) or shutil.which("python3.13")
         if found is None:
             raise NotMeasured("it needs Python 3.13, which is not here")
         base = found

@@ -41,11 +41,12 @@ class Peer:
 
     def __init__(self, python: Path, script: str, *args: str) -> None:
         path = Path(__file__).with_name(script)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
             [str(python), str(path), *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._errors,
             text=True,
         )
 
@@ -58,7 +59,10 @@ class Peer:
             raise NotMeasured("the peer has ended") from None
         line = self._process.stdout.readline()
         if not line:
-            raise NotMeasured(f"the peer ended with {self._process.wait()}")
+            code = self._process.wait()
+            self._errors.seek(0)
+            said = self._errors.read().decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
+            raise NotMeasured(f"the peer ended with {code}: {said[-1][:200]}")
         return json.loads(line)
 
     def __enter__(self) -> Self:

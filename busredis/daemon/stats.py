@@ -1,7 +1,6 @@
 """How long a handler takes and how its deliveries end, counted in Redis so that any program can show it."""
 
 import math
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from busredis.keys import Keys
 _GROWTH = 1.2
 _BASE_US = 1.0
 _LOG_GROWTH = math.log(_GROWTH)
-#: Times are kept as they are, up to so many, since to sort many at once is cheap.
-_MOST_TIMES = 10_000
 
 
 class Stats:
@@ -25,33 +22,27 @@ class Stats:
         self._group = group
         self._counts: Counter[str] = Counter()
         self._acknowledged = 0
-        self._took: list[float] = []
+        #: How often so many microseconds; few numbers come often, and are sorted into buckets when they are flushed.
+        self._took: Counter[int] = Counter()
         self._slowest_us = 0
 
     def count(self, ended: Sequence[tuple[Delivery, Outcome]]) -> None:
-        took = [d.ended_at - d.started_at for d, o in ended if o is ACK]
+        took = [int((d.ended_at - d.started_at) * 1e6) for d, o in ended if o is ACK]
         self._acknowledged += len(took)
         if len(took) < len(ended):
             for delivery, outcome in ended:
                 if outcome is ACK or outcome.verdict is Verdict.RELEASE:
                     continue
-                took.append(delivery.ended_at - delivery.started_at)
+                took.append(int((delivery.ended_at - delivery.started_at) * 1e6))
                 is_dropped = delivery.lost and outcome.effects
                 self._counts[f"outcome:{'lost' if is_dropped else outcome.verdict.value}"] += 1
-        self._took += took
-        if len(self._took) > _MOST_TIMES:
-            self._sort_in()
+        self._took.update(took)
 
     def _sort_in(self) -> None:
-        """Counts the times by bucket; sorted, they lie in few, one after the other."""
-        took, self._took, start = sorted(self._took), [], 0
-        while start < len(took):
-            bucket = _bucket(max(1, int(took[start] * 1e6)))
-            end = max(start + 1, bisect_right(took, _BASE_US * _GROWTH**bucket / 1e6, start))
-            self._counts[f"us:{bucket}"] += end - start
-            start = end
-        if took:
-            self._slowest_us = max(self._slowest_us, int(took[-1] * 1e6), 1)
+        took, self._took = self._took, Counter()
+        for took_us, count in took.items():
+            self._counts[f"us:{_bucket(max(1, took_us))}"] += count
+        self._slowest_us = max(self._slowest_us, *took, 1) if took else self._slowest_us
         if self._acknowledged:
             self._counts[f"outcome:{Verdict.ACK.value}"] += self._acknowledged
             self._acknowledged = 0
