@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from busredis.commands import Arg, Flow, many, pairs, raw, script
+from busredis.delivery.arguments import by_attempt, by_stream
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.waiting import waiting_name
 from busredis.errors import ServerError
@@ -123,20 +124,8 @@ class Pending:
         return set((yield from script("settle", keys, args)))
 
     def _to_settle(self, deliveries: Sequence[Delivery]) -> tuple[list[str], list[Arg]]:
-        ids: dict[tuple[str, int], list[bytes]] = {}
-        known, found = None, []
-        for delivery in deliveries:
-            place = delivery.stream, delivery.attempt
-            if place != known:
-                known, found = place, ids.setdefault(place, [])
-            found.append(delivery.id)
-        keys = [self.keys.failures(self.group)]
-        args: list[Arg] = [self.group, self.consumer]
-        for (stream, attempt), found in ids.items():
-            if stream not in keys:
-                keys.append(stream)
-            args += (keys.index(stream) + 1, attempt, len(found), *found)
-        return keys, args
+        streams, args = by_attempt(deliveries, first=2)
+        return [self.keys.failures(self.group), *streams], [self.group, self.consumer, *args]
 
     def acknowledge_and_read(
         self, deliveries: Sequence[Delivery], count: int
@@ -201,15 +190,21 @@ class Pending:
     def dead_letter(self, delivery: Delivery, outcome: Outcome) -> Flow[bool]:
         """Moves an entry to the dead letters of the group; false if the lease on it is lost."""
         keys = [delivery.stream, self.keys.dead(self.group), self.keys.failures(self.group)]
-        args: list[Arg] = [self.group, delivery.holder, delivery.attempt, delivery.id, _now_ms()]
-        args += [
+        return (yield from script("dead_letter", keys, self._letter(delivery, outcome))) is not None
+
+    def _letter(self, delivery: Delivery, outcome: Outcome) -> list[Arg]:
+        return [
+            self.group,
+            delivery.holder,
+            delivery.attempt,
+            delivery.id,
+            _now_ms(),
             delivery.event_class.type_name,
             outcome.reason,
             outcome.error,
             outcome.traceback,
             self.consumer,
         ]
-        return (yield from script("dead_letter", keys, args)) is not None
 
     def claim(
         self, row: Row, least_idle_ms: int, count: int, *, alone: bool = False
@@ -232,7 +227,7 @@ class Pending:
 
     def renew(self, deliveries: Sequence[Delivery]) -> Flow[set[bytes]]:
         """Renews the lease on what this consumer still holds; returns the ids of the rest."""
-        streams, args = _by_stream(deliveries)
+        streams, args = by_stream(deliveries)
         return set((yield from script("renew", streams, [self.group, self.consumer, *args])))
 
     def renew_own(self) -> Flow[None]:
@@ -279,20 +274,6 @@ class Pending:
             "forget_consumers", self.streams, [self.group, silent_ms, self.consumer]
         )
         return removed
-
-
-def _by_stream(deliveries: Sequence[Delivery]) -> tuple[list[str], list[Arg]]:
-    streams: dict[str, list[Arg]] = {}
-    for delivery in deliveries:
-        held = streams.get(delivery.stream)
-        if held is None:
-            held = streams[delivery.stream] = []
-        held += (delivery.id, delivery.attempt)
-    args: list[Arg] = []
-    for held in streams.values():
-        args.append(len(held) // 2)
-        args += held
-    return list(streams), args
 
 
 def _now_ms() -> int:

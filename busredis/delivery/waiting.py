@@ -1,7 +1,7 @@
 """The names of consumers that hold entries between attempts, and what pause they mean."""
 
 from busredis.delivery.model import Outcome
-from busredis.keys import WAITING
+from busredis.keys import BEHIND, WAITING
 
 
 def waiting_name(outcome: Outcome) -> str:
@@ -21,4 +21,4 @@ def asked_pause_ms(holder: str) -> int | None:
 
 
 def is_waiting(holder: str) -> bool:
-    return holder == WAITING or asked_pause_ms(holder) is not None
+    return holder in (WAITING, BEHIND) or asked_pause_ms(holder) is not None

@@ -296,7 +296,7 @@ def test_one_daemon_looks_often_until_it_stops_and_the_others_look_seldom(due, p
     assert due("b").looks_often
     assert due("b").seconds is None
     publisher.schedule(Reminded(), delay=100)
-    assert 90 < due("c").seconds <= 100
+    assert 90 < due("c").seconds <= 101  # by two clocks
 
 
 def test_handlers_schedule_what_their_event_causes_and_a_burst_handles_what_is_due(
