@@ -44,6 +44,16 @@ def where_things_are(inspect, keys, archive, published):
     assert sum(found.values()) >= sum(1 for line in published if is_trimmed(line, trimmed))
 
 
+def where_it_was(inspect, keys, archive):
+    """At which step a run was killed, by what it left."""
+    names = archive.place.names()
+    if any(name.endswith(".tmp") for name in names):
+        return "writing"
+    if len([name for name in names if name.endswith(".parquet")]) > len(archive.manifest().files):
+        return "before the manifest"
+    return "before trimming" if set(hot(inspect, keys)) & set(cold(archive)) else "between files"
+
+
 def is_trimmed(line, trimmed):
     name, entry_id, _ = line.split(" ", 2)
     reached = tuple(map(int, trimmed.get(name, "0-0").split("-")))
@@ -73,19 +83,8 @@ def test_killed_at_a_hundred_random_points_no_event_is_lost_or_doubled(
             assert outcome in ("killed", "done 0")
             kills += outcome == "killed"
             where_things_are(inspect, keys, archive, published)
-            names = archive.place.names()
-            aside = any(name.endswith(".tmp") for name in names)
-            strays = len(names) - 1 > len(archive.manifest().files)
-            untrimmed = bool(set(hot(inspect, keys)) & set(cold(archive)))
-            points[
-                "aside"
-                if aside
-                else "before the manifest"
-                if strays
-                else "before trimming"
-                if untrimmed
-                else "else"
-            ] += 1
+            if outcome == "killed":
+                points[where_it_was(inspect, keys, archive)] += 1
 
         assert program(archive) == "done 0"
 
