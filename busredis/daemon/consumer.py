@@ -38,6 +38,8 @@ class Consumer:
         #: When the last read began that found nothing; 0 before there was one.
         self.empty_since = 0.0
         self.settled_at = 0.0
+        #: With `burst`, one that stands by has to know whether others have left anything.
+        self.ends_when_empty = False
         self._settings = settings
         self._classes = {pending.keys.stream(cls.type_name): cls for cls in process.handler.event_classes()}
         self._reader: AsyncClient | None = None

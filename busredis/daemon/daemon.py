@@ -10,22 +10,21 @@ from datetime import timedelta
 from typing import Any
 
 from busredis.client import AsyncClient, Client
-from busredis.codec import Codec
+from busredis.daemon.assembly import Assembly, reclaimer_of
 from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
 from busredis.daemon.lease import Lease
+from busredis.daemon.ordered import OrderedConsumer
+from busredis.daemon.ownership import Share
 from busredis.daemon.reclaimer import Reclaimer
 from busredis.daemon.retainer import Retainer
 from busredis.daemon.scheduler import Scheduler
 from busredis.daemon.signals import on_stop
 from busredis.delivery.context import Tools
 from busredis.delivery.lanes import Gate
-from busredis.delivery.pending import Pending
-from busredis.delivery.process import Process
 from busredis.errors import CommandRefused, RegistrationError, ServerError
 from busredis.events import DomainEvent, registry
 from busredis.keys import Keys
 from busredis.location import server_url
-from busredis.privacy import vault_of
 from busredis.publisher import AsyncPublisher
 from busredis.retention import Retention
 from busredis.router import Handler, Router
@@ -99,9 +98,13 @@ class Daemon:
         publisher = AsyncPublisher(**self.settings.model_dump() | {"url": self._url})
         gate = Gate()
         tools = Tools(Keys(self.settings.namespace), client, publisher)
-        consumers = [self._consumer(handler, tools, gate) for handler in self.handlers]
+        share = Share()
+        assembly = Assembly(self.name, self.settings, tools, gate, share)
+        consumers = [assembly.consumer_of(handler) for handler in self.handlers]
+        for consumer in consumers:
+            consumer.ends_when_empty = self._burst
         gate.lanes = [consumer.lanes for consumer in consumers]
-        reclaimers = [Reclaimer(consumer, gate, self.settings) for consumer in consumers]
+        reclaimers = [reclaimer_of(consumer, gate, self.settings) for consumer in consumers]
         chores = (
             Scheduler(tools.keys, client, self.settings, self.name),
             Retainer(tools.keys, client, self.name, self.settings.trim_every, self._retention),
@@ -119,12 +122,6 @@ class Daemon:
                 await publisher.close()
                 await reader.close()
                 await client.close()
-
-    def _consumer(self, handler: Handler, tools: Tools, gate: Gate) -> Consumer:
-        streams = [tools.keys.stream(cls.type_name) for cls in handler.event_classes()]
-        pending = Pending(tools.keys, handler.name, self.name, streams)
-        process = Process(handler, Codec(self.settings.max_event_bytes, vault_of(self.settings)), tools)
-        return Consumer(pending, process, tools.client, gate, self.settings)
 
     async def _run(
         self,
@@ -211,6 +208,8 @@ class Daemon:
         flushing = [asyncio.create_task(consumer.settler.flush()) for consumer in consumers]
         await asyncio.wait(flushing, timeout=3)
         for consumer in consumers:
+            if isinstance(consumer, OrderedConsumer):
+                await consumer.hand_over()
             try:
                 await consumer.client.run(consumer.stats.flush(consumer.pending.keys))
             except ServerError as error:
