@@ -1,5 +1,6 @@
 """A run that is killed anywhere, and run again: every event is in the archive or in Redis, once."""
 
+import os
 import random
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from busredis.cold.verify import verify
 from busredis.keys import Keys
 from tests.archive.conftest import cold, hot, publish_old
 
-KILLS = 100
+#: A hundred take minutes: BUSREDIS_TEST_KILLS=100.
+KILLS = int(os.environ.get("BUSREDIS_TEST_KILLS", "25"))
 
 
 @pytest.fixture
@@ -60,10 +62,8 @@ def is_trimmed(line, trimmed):
     return tuple(map(int, entry_id.split("-"))) <= reached
 
 
-@pytest.mark.timeout(300)
-def test_killed_at_a_hundred_random_points_no_event_is_lost_or_doubled(
-    program, server, inspect, namespace, tmp_path
-):
+@pytest.mark.timeout(600)
+def test_killed_at_random_points_no_event_is_lost_or_doubled(program, server, inspect, namespace, tmp_path):
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     rng, kills, episode, points, whole = random.Random(seed), 0, 0, Counter(), 0.0
