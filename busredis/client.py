@@ -1,15 +1,16 @@
 """The one module that talks to redis-py: connections, and what can go wrong on them.
 
-It uses redis-py's connection pools (URLs, TLS, authentication) below its client: bytes in, raw replies out, RESP2
+It uses redis-py's connections (URLs, TLS, authentication) below its client: bytes in, raw replies out, RESP2
 on every server, and no retries, since a command that is sent again may run twice.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import os
+from collections import deque
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
+import hiredis
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -32,26 +33,10 @@ from busredis.errors import (
     ServerError,
     ServerUnavailable,
 )
+from busredis.exchange import LATER, Link, Wire, refusal
 from busredis.url import checked_url, shown_url
 
 Result = TypeVar("Result")
-
-#: How error replies start when the server cannot do it now, with nothing done.
-_LATER = (
-    "LOADING",
-    "READONLY",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "BUSY ",
-    "OOM",
-    "MISCONF",
-    "NOREPLICAS",
-    "UNBLOCKED force",
-    "UNBLOCKED instance",
-    "max number of clients",
-)
-_NO_GROUP = ("NOGROUP", "UNBLOCKED the stream key")
 
 
 def classify(error: BaseException) -> ServerError:
@@ -63,11 +48,8 @@ def classify(error: BaseException) -> ServerError:
         return ServerUnavailable(message if message.startswith("LOADING") else f"LOADING {message}")
     if isinstance(error, AuthenticationError):
         return CommandRefused(f"the server refused the credentials: {message}")
-    if isinstance(error, ResponseError) or message.startswith(_LATER):
-        full = _with_prefix(error, message)
-        if full.startswith(_NO_GROUP):
-            return GroupMissing(full)
-        return ServerUnavailable(full) if full.startswith(_LATER) else CommandRefused(full)
+    if isinstance(error, ResponseError) or message.startswith(LATER):
+        return refusal(_with_prefix(error, message))
     return ConnectionLost(message)
 
 
@@ -90,6 +72,9 @@ class Client:
         self.shown = shown_url(url)
         options = _options(timeout.total_seconds(), Retry(NoBackoff(), 0))
         self._pool = redis.ConnectionPool.from_url(checked_url(url), **options)
+        #: Connections at rest, the one used last in front. They stay out of the pool, whose ways cost more than a command.
+        self._free: deque[Link] = deque()
+        self._pid = os.getpid()
 
     def run(self, flow: Flow[Result]) -> Result:
         """Raises ConnectionLost (NotSent if no connection was made), ServerUnavailable, GroupMissing, CommandRefused."""
@@ -106,32 +91,45 @@ class Client:
             return cast("Result", stop.value)
 
     def _exchange(self, request: Request) -> Any:
-        with self._connection() as connection:
-            try:
-                connection.send_packed_command(connection.pack_commands(request.commands), check_health=False)
-                if not request.together:
-                    return connection.read_response(disable_decoding=True)
-                return [_reply(connection) for _ in request.commands]
-            except (RedisError, OSError) as error:
-                raise classify(error) from error
-
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
+        link = self._link()
         try:
-            connection = self._pool.get_connection()
+            reply = link.exchange(request)
+        except (ServerUnavailable, GroupMissing, CommandRefused):
+            self._free.append(link)
+            raise
+        except BaseException as error:
+            self._drop(link)
+            if isinstance(error, OSError | hiredis.ProtocolError):
+                raise ConnectionLost(str(error) or type(error).__name__) from error
+            raise
+        self._free.append(link)
+        return reply
+
+    def _link(self) -> Link:
+        if self._pid != os.getpid():
+            # After a fork these are the parent's; redis-py's pool looks after its own.
+            self._pid, self._free = os.getpid(), deque()
+        while True:
+            try:
+                link = self._free.pop()
+            except IndexError:
+                break
+            if link.is_usable():
+                return link
+            self._drop(link)
+        try:
+            return Link(self._pool.get_connection())
         except (RedisError, OSError) as error:
             raise _not_sent(error, self.shown) from error
-        try:
-            yield connection
-        except BaseException as error:
-            if not isinstance(error, ServerUnavailable | GroupMissing | CommandRefused):
-                connection.disconnect()  # type: ignore[no-untyped-call]
-            raise
-        finally:
-            self._pool.release(connection)
+
+    def _drop(self, link: Link) -> None:
+        link.connection.disconnect()
+        self._pool.release(link.connection)
 
     def close(self) -> None:
         """Closes every connection; a later run opens new ones."""
+        while self._free:
+            self._drop(self._free.pop())
         self._pool.disconnect()
 
 
@@ -142,6 +140,8 @@ class AsyncClient:
         self.shown = shown_url(url)
         options = _options(timeout.total_seconds(), AsyncRetry(NoBackoff(), 0))
         self._pool = redis.asyncio.ConnectionPool.from_url(checked_url(url), **options)
+        self._timeout = timeout.total_seconds()
+        self._free: deque[Wire] = deque()
 
     async def run(self, flow: Flow[Result]) -> Result:
         """Raises what Client.run raises. Cancelled, it closes its connection: a reply is never left to the next."""
@@ -158,33 +158,43 @@ class AsyncClient:
             return cast("Result", stop.value)
 
     async def _exchange(self, request: Request) -> Any:
-        async with self._connection() as connection:
-            try:
-                packed = connection.pack_commands(request.commands)
-                await connection.send_packed_command(packed, check_health=False)
-                if not request.together:
-                    return await connection.read_response(disable_decoding=True)
-                return [await _reply_async(connection) for _ in request.commands]
-            except (RedisError, OSError) as error:
-                raise classify(error) from error
+        wire = await self._wire()
+        try:
+            reply = await wire.exchange(request)
+        except (ServerUnavailable, GroupMissing, CommandRefused):
+            self._free.append(wire)
+            raise
+        except BaseException:
+            await self._drop(wire)
+            raise
+        self._free.append(wire)
+        return reply
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
+    async def _wire(self) -> Wire:
+        while self._free:
+            wire = self._free.pop()
+            if wire.is_open:
+                return wire
+            await self._drop(wire)
         try:
             connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
             raise _not_sent(error, self.shown) from error
-        try:
-            yield connection
-        except BaseException as error:
-            if not isinstance(error, ServerUnavailable | GroupMissing | CommandRefused):
-                await connection.disconnect(nowait=True)
-            raise
-        finally:
-            await asyncio.shield(self._pool.release(connection))
+        return Wire(connection, self._timeout)
+
+    async def _drop(self, wire: Wire) -> None:
+        wire.is_open = False
+        await asyncio.shield(self._released(wire.connection))
+
+    async def _released(self, connection: Any) -> None:
+        await connection.disconnect(nowait=True)
+        await self._pool.release(connection)
 
     async def close(self) -> None:
         """Closes every connection; a later run opens new ones."""
+        while self._free:
+            # To the end, unlike _drop(): with TLS a transport that is not waited for outlives the loop.
+            await self._pool.release(self._free.pop().connection)
         await self._pool.disconnect()
 
 
@@ -198,17 +208,3 @@ def _not_sent(error: BaseException, shown: str) -> ServerError:
     if isinstance(error, MaxConnectionsError) or isinstance(found, ConnectionLost):
         return NotSent(f"no connection to {shown}: {error}")
     return found
-
-
-def _reply(connection: Any) -> Any:
-    try:
-        return connection.read_response(disable_decoding=True)
-    except ResponseError as error:
-        return classify(error)
-
-
-async def _reply_async(connection: Any) -> Any:
-    try:
-        return await connection.read_response(disable_decoding=True)
-    except ResponseError as error:
-        return classify(error)

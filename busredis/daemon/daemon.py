@@ -1,11 +1,13 @@
 """A daemon: runs the handlers of its routers until it is told to stop, then drains."""
 
 import asyncio
+import gc
 import logging
 import os
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -33,6 +35,8 @@ from busredis.settings import Settings
 log = logging.getLogger("busredis.daemon")
 
 _TIMEOUT = timedelta(seconds=5)
+#: New objects before the collector looks at them; Python's own number is 700.
+_OBJECTS = 10_000
 #: With burst, that a stream is empty is the question, and to be answered soon.
 _BURST_BLOCK = timedelta(seconds=0.1)
 
@@ -73,9 +77,10 @@ class Daemon:
         self._now: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self) -> None:
+    def run(self, *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
         """Runs until SIGTERM or SIGINT: drains within `grace`; a second signal stops at once, and loses nothing."""
-        asyncio.run(self.serve())
+        with _few_collections(), asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(self.serve())
 
     def stop(self) -> None:
         """Asks the daemon to drain; called again, to stop at once. May be called from any thread."""
@@ -242,6 +247,19 @@ class Daemon:
                 and settled_at == _latest(consumers, scheduler)
             ):
                 return
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """What is read makes many short-lived objects, which the collector looks through again and again for nothing."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(max(before[0], _OBJECTS) if before[0] else 0, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _latest(consumers: list[Consumer], scheduler: Scheduler) -> float:

@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from busredis.delivery.ordered_lanes import Lane, Queues, Ref
-from busredis.delivery.pending import Row, asked_pause_ms, is_waiting
+from busredis.delivery.pending import Row
+from busredis.delivery.waiting import asked_pause_ms, is_waiting
 from busredis.errors import ServerError
 from busredis.keys import WAITING
 
@@ -54,6 +55,7 @@ class Intake:
         """What a look has seen of this entry meanwhile is not so any more."""
         if self._after is not None:
             self._settled_meanwhile.add((ref.stream, ref.id))
+            ref.seen = self._look_number  # if it is pending still, to be tried again
 
     def parked(self, key: str) -> None:
         """A key has a dead letter, or may have one: what comes behind it has to ask."""
@@ -104,7 +106,7 @@ class Intake:
         if page.after is None:
             for ref in list(self._queues.known.values()):
                 if ref.seen < number and ref.delivery is None and not ref.runs:
-                    self.gone(ref)
+                    ref.due = 0.0  # gone, as it seems: whoever takes it will be told
             self._queues.wake_all()
 
     def _note(self, row: Row, fields: list[bytes] | None) -> None:

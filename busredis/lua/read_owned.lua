@@ -70,7 +70,15 @@ for k = first, #KEYS do
 end
 if left == 'none' and #entries == 0 then
   -- Nothing is there to be read, but that the consumer was seen: a group without one may be taken for abandoned.
-  redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', 1, 'STREAMS', KEYS[first], '>')
+  -- (A read that finds nothing leaves no trace before Redis 7.2: the consumer claims what it has, or begins anew.)
+  local stream = KEYS[first]
+  local row = redis.call('XPENDING', stream, ARGV[1], '-', '+', 1, ARGV[2])[1]
+  if not row then
+    redis.call('XGROUP', 'DELCONSUMER', stream, ARGV[1], ARGV[2])
+    redis.call('XGROUP', 'CREATECONSUMER', stream, ARGV[1], ARGV[2])
+  elseif #redis.call('XRANGE', stream, row[1], row[1]) > 0 then
+    redis.call('XCLAIM', stream, ARGV[1], ARGV[2], 0, row[1], 'JUSTID')
+  end
 end
 local reached = {}
 for k = first, #KEYS do reached[#reached + 1] = last[k] end

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import threading
 import time
 from collections import Counter, defaultdict
@@ -15,6 +16,7 @@ from busredis.client import Client
 from busredis.daemon import intake
 from busredis.daemon.ownership import Ownership, Share
 from busredis.daemon.shadow import Shadow
+from busredis.daemon.tenure import Tenure
 from busredis.dead_letters import DeadLetters, retry_all
 from busredis.delivery.model import Delivery, Effect, Outcome, Verdict
 from busredis.delivery.ordered_pending import OrderedPending, OwnershipLost, Take
@@ -625,6 +627,34 @@ def test_more_keys_may_fail_than_are_known_at_a_time_and_nothing_is_out_of_order
 
     assert {order: numbers(inspect, keys, "g", order) for order in orders} == {
         order: [0, 1, 2] for order in orders
+    }
+
+
+def test_entries_that_fail_while_the_pending_lists_are_looked_through_keep_their_place(
+    run, publisher, inspect, keys, monkeypatch
+):
+    chance, settled = random.Random(5), Tenure.settled
+
+    def settled_and_doubted(self, delivery, outcome) -> None:
+        settled(self, delivery, outcome)
+        if chance.random() < 0.2:
+            self.intake.look_again()
+
+    monkeypatch.setattr(Tenure, "settled", settled_and_doubted)
+    router = Router()
+
+    @router.on(*TYPES, name="g", ordered=True, backoff=0.03, concurrency=4)
+    async def handle(event, ctx: Context) -> None:
+        if ctx.attempt < 3 and event.number % 4 == 0:
+            raise ValueError
+        appends("g")(event, ctx)
+
+    orders = [f"o-{n}" for n in range(30)]
+    publisher.publish_many([event(n, order) for n in range(12) for order in orders])
+    run(router, prefetch=20)
+
+    assert {order: numbers(inspect, keys, "g", order) for order in orders} == {
+        order: list(range(12)) for order in orders
     }
 
 
