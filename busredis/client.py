@@ -6,7 +6,7 @@ on every server, and no retries, since a command that is sent again may run twic
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -136,10 +136,13 @@ class Client:
 
 
 class AsyncClient:
-    """Runs flows with awaits, on one event loop."""
+    """Runs flows with awaits, on one event loop; with `most`, through at most so many connections at a time."""
 
-    def __init__(self, url: str, *, timeout: timedelta = timedelta(seconds=5)) -> None:
+    def __init__(
+        self, url: str, *, timeout: timedelta = timedelta(seconds=5), most: int | None = None
+    ) -> None:
         self.shown = shown_url(url)
+        self._turns = asyncio.Semaphore(most) if most else nullcontext()
         options = _options(timeout.total_seconds(), AsyncRetry(NoBackoff(), 0))
         self._pool = redis.asyncio.ConnectionPool.from_url(checked_url(url), **options)
 
@@ -158,7 +161,7 @@ class AsyncClient:
             return cast("Result", stop.value)
 
     async def _exchange(self, request: Request) -> Any:
-        async with self._connection() as connection:
+        async with self._turns, self._connection() as connection:
             try:
                 packed = connection.pack_commands(request.commands)
                 await connection.send_packed_command(packed, check_health=False)
@@ -182,6 +185,10 @@ class AsyncClient:
             raise
         finally:
             await asyncio.shield(self._pool.release(connection))
+
+    def node_of(self, _request: Request) -> str:
+        """The node that a request would go to."""
+        return ""
 
     async def close(self) -> None:
         """Closes every connection; a later run opens new ones."""

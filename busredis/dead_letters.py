@@ -1,12 +1,12 @@
 """Dead letters: list them, show one, hand one back to the group that gave it up, discard one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from busredis.commands import Arg, Flow, pairs, raw, scan, script
 from busredis.errors import BusError
-from busredis.keys import Keys
+from busredis.keys import Keys, parse_id
 
 #: Letters read in one round trip.
 _PAGE = 500
@@ -39,34 +39,60 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The dead letters of a namespace, as flows."""
+    """The dead letters of all partitions of a namespace, as flows.
 
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
+    With several partitions the id of a letter begins with the number of its partition: `3/1700000000000-0`.
+    """
+
+    def __init__(self, partitions: Sequence[Keys]) -> None:
+        self._partitions = partitions
 
     def groups(self) -> Flow[list[str]]:
         """The groups that have any."""
-        prefix = self._keys.dead("")
-        return [key.removeprefix(prefix) for key in (yield from scan(self._keys.every_dead))]
+        found: set[str] = set()
+        for keys in self._partitions:
+            prefix = keys.dead("")
+            found.update(key.removeprefix(prefix) for key in (yield from scan(keys.every_dead)))
+        return sorted(found)
 
     def list(
         self, group: str, *, limit: int = 100, matches: Callable[[DeadLetter], bool] | None = None
     ) -> Flow[list[DeadLetter]]:
         """The oldest `limit` letters of a group that match."""
         found: list[DeadLetter] = []
+        for keys in self._partitions:
+            found += yield from self._list(keys, group, limit, matches)
+        return sorted(found, key=lambda letter: parse_id(_raw_id(letter.id)))[:limit]
+
+    def _list(
+        self, keys: Keys, group: str, limit: int, matches: Callable[[DeadLetter], bool] | None
+    ) -> Flow[Sequence[DeadLetter]]:
+        found: list[DeadLetter] = []
         start = "-"
         while len(found) < limit:
-            page = yield from raw("XRANGE", self._keys.dead(group), start, "+", "COUNT", _PAGE)
-            letters = [_letter(group, entry_id.decode(), fields) for entry_id, fields in page]
+            page = yield from raw("XRANGE", keys.dead(group), start, "+", "COUNT", _PAGE)
+            letters = [_letter(group, _shown_id(keys, entry_id), fields) for entry_id, fields in page]
             found += [letter for letter in letters if matches is None or matches(letter)]
             if len(page) < _PAGE:
                 break
-            start = f"({letters[-1].id}"
+            start = f"({page[-1][0].decode()}"
         return found[:limit]
+
+    def _keys_of(self, letter_id: str) -> Keys:
+        number, slash, _ = letter_id.partition("/")
+        if not slash and len(self._partitions) == 1:
+            return self._partitions[0]
+        if not slash or not number.isdigit() or int(number) >= len(self._partitions):
+            raise NoSuchLetter(
+                f"{letter_id!r}: with {len(self._partitions)} partition(s) the id of a letter is "
+                f"{'PARTITION/ID' if len(self._partitions) > 1 else 'an entry id'}, as 'dead ls' shows it"
+            )
+        return self._partitions[int(number)]
 
     def get(self, group: str, letter_id: str) -> Flow[DeadLetter]:
         """One letter. Raises NoSuchLetter."""
-        page = yield from raw("XRANGE", self._keys.dead(group), letter_id, letter_id)
+        raw_id = _raw_id(letter_id)
+        page = yield from raw("XRANGE", self._keys_of(letter_id).dead(group), raw_id, raw_id)
         if not page:
             raise NoSuchLetter(
                 f"group {group!r} has no dead letter {letter_id}: retried or discarded already?"
@@ -75,8 +101,9 @@ class DeadLetters:
 
     def retry(self, letter: DeadLetter) -> Flow[str]:
         """Hands the entry to its group again, to that group alone and with all its attempts; how it was done."""
-        args: list[Arg] = [letter.group, letter.id, letter.entry_id]
-        done = yield from script("retry_letter", [letter.stream, self._keys.dead(letter.group)], args)
+        args: list[Arg] = [letter.group, _raw_id(letter.id), letter.entry_id]
+        dead = self._keys_of(letter.id).dead(letter.group)
+        done = yield from script("retry_letter", [letter.stream, dead], args)
         if done == b"gone":
             raise NoSuchLetter(
                 f"the dead letter {letter.id} of {letter.group!r} is gone: retried or discarded already?"
@@ -89,7 +116,17 @@ class DeadLetters:
 
     def discard(self, letter: DeadLetter) -> Flow[bool]:
         """Removes a letter for good; whether it was there."""
-        return bool((yield from raw("XDEL", self._keys.dead(letter.group), letter.id)))
+        dead = self._keys_of(letter.id).dead(letter.group)
+        return bool((yield from raw("XDEL", dead, _raw_id(letter.id))))
+
+
+def _shown_id(keys: Keys, entry_id: bytes) -> str:
+    number = "" if keys.partition is None else f"{keys.partition}/"
+    return f"{number}{entry_id.decode()}"
+
+
+def _raw_id(letter_id: str) -> str:
+    return letter_id.rpartition("/")[2]
 
 
 def _letter(group: str, letter_id: str, fields: list[bytes]) -> DeadLetter:

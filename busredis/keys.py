@@ -6,6 +6,7 @@ All keys of a partition share one hash tag, so that one script can touch them an
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 
 from busredis.errors import SettingsError
 
@@ -46,6 +47,11 @@ class Keys:
         """What stands before the event type in the key of a stream."""
         return f"{self.tag}:stream:"
 
+    @staticmethod
+    def at(key: str) -> "Keys":
+        """The keys of the partition that `key` belongs to."""
+        return _at(key[: key.index("}")])
+
     def event_type(self, stream: str) -> str:
         """The event type of a stream key."""
         return stream.removeprefix(f"{self.tag}:stream:")
@@ -80,6 +86,11 @@ class Keys:
     def clock(self) -> str:
         """string: the last id that an append gave out, `ms-seq`."""
         return f"{self.tag}:clock"
+
+    @property
+    def partitions(self) -> str:
+        """string: how many partitions the namespace has; this key belongs to none of them."""
+        return f"{{{self.namespace}}}:partitions"
 
     def checkpoint(self, group: str) -> str:
         """hash: by stream, the id up to which this group has nothing open; where a lost group is restored."""
@@ -124,7 +135,15 @@ class Keys:
         """Whether this module could have spelled `key`."""
         kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease"
         pattern = rf"{re.escape(self.tag)}:(clock|types|tracking|schedule|({kinds}):.+)"
+        if key == self.partitions:
+            return True
         return re.fullmatch(pattern, key, re.DOTALL) is not None
+
+
+@cache
+def _at(tag: str) -> Keys:
+    namespace, _, number = tag[1:].partition(":")
+    return Keys(namespace, int(number) if number else None)
 
 
 def _literal(text: str) -> str:

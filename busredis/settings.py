@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     #: The prefix of every key, inside its hash tag.
     namespace: str = Field("busredis", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
 
+    #: How many partitions the namespace has, recorded at its first use (1 if nobody says); None takes what is recorded.
+    partitions: int | None = Field(None, ge=1, le=1_024)
+
     #: How long a publish may take, all its retries included, before it is refused or indeterminate.
     publish_timeout: timedelta = timedelta(seconds=10)
     #: Largest event in bytes of JSON; also the largest entry that a daemon will parse.

@@ -10,6 +10,7 @@ from rich.table import Table
 from busredis.client import Client
 from busredis.keys import Keys
 from busredis.location import server_url
+from busredis.partitions import look_up
 from busredis.settings import Settings
 
 Url = Annotated[
@@ -21,10 +22,11 @@ Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of
 console = Console()
 
 
-def connect(url: str | None, namespace: str | None) -> tuple[Client, Keys]:
-    """A client and the keys for what was given."""
+def connect(url: str | None, namespace: str | None) -> tuple[Client, list[Keys]]:
+    """A client and the keys of each partition for what was given."""
     settings = Settings.load(url=url, namespace=namespace)
-    return Client(server_url(settings)), Keys(settings.namespace)
+    client = Client(server_url(settings))
+    return client, client.run(look_up(settings.namespace, settings.partitions))
 
 
 def print_json(value: Any) -> None:

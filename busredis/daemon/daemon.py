@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import uuid
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from busredis.client import AsyncClient, Client
 from busredis.codec import Codec
 from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
 from busredis.daemon.lease import Lease
+from busredis.daemon.reader import SharedReader, reader_for
 from busredis.daemon.reclaimer import Reclaimer
 from busredis.daemon.signals import on_stop
 from busredis.delivery.context import Tools
@@ -22,6 +24,7 @@ from busredis.errors import CommandRefused, RegistrationError, ServerError
 from busredis.events import registry
 from busredis.keys import Keys
 from busredis.location import server_url
+from busredis.partitions import learn
 from busredis.publisher import AsyncPublisher
 from busredis.router import Handler, Router
 from busredis.settings import Settings
@@ -29,6 +32,8 @@ from busredis.settings import Settings
 log = logging.getLogger("busredis.daemon")
 
 _TIMEOUT = timedelta(seconds=5)
+#: Most connections to a node for settling and sweeping: many handlers and partitions take turns.
+MOST_CONNECTIONS = 16
 #: With burst, that a stream is empty is the question, and to be answered soon.
 _BURST_BLOCK = timedelta(seconds=0.1)
 
@@ -84,35 +89,67 @@ class Daemon:
         """Runs until stop(), a signal, or, with `burst`, until nothing is left."""
         self._loop = asyncio.get_running_loop()
         self._stopping, self._now = asyncio.Event(), asyncio.Event()
-        client = AsyncClient(self._url, timeout=_TIMEOUT)
-        reader = AsyncClient(self._url, timeout=self.settings.block + BLOCK_MARGIN)
-        publisher = AsyncPublisher(**self.settings.model_dump() | {"url": self._url})
-        gate = Gate()
-        tools = Tools(Keys(self.settings.namespace), client, publisher)
-        consumers = [self._consumer(handler, tools, gate) for handler in self.handlers]
-        gate.lanes = [consumer.lanes for consumer in consumers]
-        reclaimers = [Reclaimer(consumer, gate, self.settings) for consumer in consumers]
-        lease = Lease(Client(self._url, timeout=_TIMEOUT), consumers, self.settings)
+        client = AsyncClient(self._url, timeout=_TIMEOUT, most=MOST_CONNECTIONS)
         with on_stop(self._stop):
-            lease.start()
-            beat = asyncio.create_task(lease.beat())
             try:
-                await self._run(consumers, reclaimers, reader)
+                partitions = await self._learn(client)
+                if partitions:
+                    await self._serve(client, partitions)
             finally:
-                beat.cancel()
-                # Last, since what still runs must keep its lease until it is settled or handed back.
-                await asyncio.to_thread(lease.stop)
-                await publisher.close()
-                await reader.close()
                 await client.close()
 
-    def _consumer(self, handler: Handler, tools: Tools, gate: Gate) -> Consumer:
-        streams = [tools.keys.stream(cls.type_name) for cls in handler.event_classes()]
-        pending = Pending(tools.keys, handler.name, self.name, streams)
-        process = Process(handler, Codec(self.settings.max_event_bytes), tools)
-        return Consumer(pending, process, tools.client, gate, self.settings)
+    async def _learn(self, client: AsyncClient) -> list[Keys]:
+        """The partitions; none if it was stopped before the server could say."""
+        found: list[Keys] = []
 
-    async def _run(self, consumers: list[Consumer], reclaimers: list[Reclaimer], reader: AsyncClient) -> None:
+        async def ask() -> None:
+            found.extend(await client.run(learn(self.settings.namespace, self.settings.partitions)))
+
+        await self._until_there(ask)
+        return found
+
+    async def _serve(self, client: AsyncClient, partitions: list[Keys]) -> None:
+        is_divided = len(partitions) > 1
+        publisher = AsyncPublisher(**self.settings.model_dump() | {"url": self._url})
+        gate = Gate()
+        gate.shared = {} if is_divided else None
+        tools = Tools(partitions[0], client, publisher)
+        consumers = [
+            consumer
+            for handler in self.handlers
+            for consumer in self._consumers(handler, tools, gate, partitions)
+        ]
+        gate.lanes = list({id(consumer.lanes): consumer.lanes for consumer in consumers}.values())
+        reclaimers = [Reclaimer(consumer, gate, self.settings) for consumer in consumers]
+        lease = Lease(Client(self._url, timeout=_TIMEOUT), consumers, self.settings)
+        lease.start()
+        beat = asyncio.create_task(lease.beat())
+        try:
+            reading = AsyncClient(self._url, timeout=self.settings.block + BLOCK_MARGIN)
+            async with reader_for(reading, self.settings.block, is_shared=is_divided) as reader:
+                await self._run(consumers, reclaimers, reader)
+        finally:
+            beat.cancel()
+            # Last, since what still runs must keep its lease until it is settled or handed back.
+            await asyncio.to_thread(lease.stop)
+            await publisher.close()
+
+    def _consumers(
+        self, handler: Handler, tools: Tools, gate: Gate, partitions: list[Keys]
+    ) -> list[Consumer]:
+        process = Process(handler, Codec(self.settings.max_event_bytes), tools)
+        share = max(1, self.settings.prefetch // len(partitions))
+        settings = self.settings.model_copy(update={"prefetch": share})
+        found = []
+        for keys in partitions:
+            streams = [keys.stream(cls.type_name) for cls in handler.event_classes()]
+            pending = Pending(keys, handler.name, self.name, streams)
+            found.append(Consumer(pending, process, tools.client, gate, settings))
+        return found
+
+    async def _run(
+        self, consumers: list[Consumer], reclaimers: list[Reclaimer], reader: AsyncClient | SharedReader
+    ) -> None:
         assert self._stopping is not None
         await self._prepare(consumers)
         settlers = [asyncio.create_task(consumer.settler.run()) for consumer in consumers]
@@ -143,20 +180,25 @@ class Daemon:
 
     async def _prepare(self, consumers: list[Consumer]) -> None:
         """Creates the groups; waits for a server that is not there yet."""
+        for consumer in consumers:
+            await self._until_there(consumer.prepare)
+
+    async def _until_there(self, ask: Callable[[], Awaitable[None]]) -> None:
+        """Asks until the server answers, or until it is told to stop."""
         assert self._stopping is not None
         told = False
-        for consumer in consumers:
-            while not self._stopping.is_set():
-                try:
-                    await consumer.prepare()
-                    break
-                except CommandRefused:
-                    raise
-                except ServerError as error:
-                    if not told:
-                        log.warning("waiting for the server: %s", error)
-                        told = True
-                    await asyncio.sleep(0.2)
+        while not self._stopping.is_set():
+            try:
+                await ask()
+            except CommandRefused:
+                raise
+            except ServerError as error:
+                if not told:
+                    log.warning("waiting for the server: %s", error)
+                    told = True
+                await asyncio.sleep(0.2)
+            else:
+                return
 
     async def _drain(self, consumers: list[Consumer], reading: list[asyncio.Task[None]]) -> None:
         """Lets what runs finish within `grace`, hands the rest back, and settles all of it."""

@@ -56,7 +56,7 @@ class Context:
         handler raises, be it Skip, they are dropped.
         """
         if self.gathered is None:
-            keys = self._tools().keys
+            keys = self._keys()
             with _CREATING:
                 if self.gathered is None:
                     object.__setattr__(self, "gathered", Effects(keys))
@@ -65,7 +65,7 @@ class Context:
 
     def view(self, name: str) -> str:
         """The key of a read model, in the partition of this event."""
-        return self._tools().keys.view(name)
+        return self._keys().view(name)
 
     async def execute(self, *command: Arg) -> Any:
         """One Redis command; the raw reply (bytes, int, list, None). Raises ServerError."""
@@ -92,7 +92,7 @@ class Context:
         A filter, not exactly-once: it finds what was published twice (`await ctx.seen(event.event_id)`), but two daemons
         may ask at the same moment, and what an attempt did before it died is not undone. See docs/effects.md.
         """
-        key = self._tools().keys.once(f"seen:{self.group}:{token}")
+        key = self._keys().once(f"seen:{self.group}:{token}")
         if await self.execute("EXISTS", key):
             return True
         self.effects.note("SET", key, self.entry_id)
@@ -105,6 +105,10 @@ class Context:
         A handler may run again: with `key` (say, the id of its event and a word) the event is stored once.
         """
         return await self._tools().publisher.publish(event, key=key)
+
+    def _keys(self) -> "Keys":
+        """Those of this event's partition."""
+        return self._tools().keys.at(self.stream)
 
     def _tools(self) -> Tools:
         if self.tools is None:

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from busredis.delivery.model import RELEASE, Delivery, Outcome
 from busredis.delivery.process import Process
@@ -27,6 +27,8 @@ class Gate:
         self.opened_for_threads.set()
         #: The lanes of every consumer of the process.
         self.lanes: list[Lanes] = []
+        #: By handler, the lanes that its consumers share; None where each has its own.
+        self.shared: dict[str, Any] | None = None
 
     def close(self) -> None:
         self.opened.clear()

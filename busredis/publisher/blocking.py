@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,6 +12,8 @@ from busredis.client import Client
 from busredis.errors import PublishError, PublishRefused, ServerError
 from busredis.events import DomainEvent
 from busredis.location import server_url
+from busredis.partitions import choose, learn
+from busredis.publisher.pieces import Pieces
 from busredis.settings import Settings
 
 
@@ -26,8 +29,11 @@ class Publisher:
     """
 
     def __init__(self, url: str | None = None, *, namespace: str | None = None, **options: Any) -> None:
-        settings = Settings.load(url=url, namespace=namespace, **options)
+        self._settings = settings = Settings.load(url=url, namespace=namespace, **options)
         self._appender = Appender(settings)
+        #: One a partition, once it is known how many there are; how long it took to learn that.
+        self._appenders: list[Appender] = []
+        self._spent = 0.0
         self._client = Client(server_url(settings), timeout=settings.publish_timeout)
         self._lock = threading.Lock()
         self._closed = False
@@ -39,34 +45,58 @@ class Publisher:
         and the first id is returned; PublishRefused if the key was used for another payload. Raises EncodeError,
         PublishRefused, PublishIndeterminate.
         """
-        return self._append([self._appender.record(event, key)])[0]
+        record = self._appender.record(event, key)
+        with self._ready([record]) as appenders:
+            return self._append(choose(appenders, event, key), [record])[0]
 
     def publish_many(self, events: Iterable[DomainEvent]) -> list[str]:
         """Writes events in order and returns their entry ids in the same order.
 
         All are checked before the first is sent. Each append of up to `batch_events` is written whole or not at all;
-        a PublishError has the ids that were written before it in `confirmed`.
+        a PublishError has the ids that were written before it in `confirmed`. With several partitions the order is
+        that of the events within each of them, and `confirmed` has "" in the place of an event that is not.
         """
+        events = list(events)
         records = [self._appender.record(event) for event in events]
-        ids: list[str] = []
-        for piece in self._appender.pieces(records):
-            try:
-                ids += self._append(piece)
-            except PublishError as error:
-                error.confirmed = ids
-                raise
-        return ids
+        if not records:
+            return []
+        with self._ready(records) as appenders:
+            found = Pieces(appenders, events, records)
+            for piece in found.pieces:
+                try:
+                    found.confirm(piece, self._append(appenders[piece.partition], piece.batch))
+                except PublishError as error:
+                    raise found.failed(error) from error.__cause__
+        return found.ids
 
-    def _append(self, batch: Sequence[Record]) -> list[str]:
+    @contextmanager
+    def _ready(self, batch: Sequence[Record]) -> Iterator[list[Appender]]:
         with self._lock:
             if self._closed:
                 raise PublishRefused("this publisher is closed; nothing was written")
-            attempt = self._appender.begin()
-            while True:
-                try:
-                    return self._client.run(self._appender.flow(batch, attempt)).ids
-                except ServerError as error:
-                    time.sleep(self._appender.after(error, attempt, batch))
+            if not self._appenders:
+                self._learn(batch)
+            yield self._appenders
+
+    def _learn(self, batch: Sequence[Record]) -> None:
+        began, attempt = time.monotonic(), self._appender.begin()
+        while not self._appenders:
+            try:
+                found = self._client.run(learn(self._settings.namespace, self._settings.partitions))
+            except ServerError as error:
+                time.sleep(self._appender.before(error, attempt, batch))
+            else:
+                self._appenders = [Appender(self._settings, partition=keys) for keys in found]
+        self._spent = time.monotonic() - began
+
+    def _append(self, appender: Appender, batch: Sequence[Record]) -> list[str]:
+        attempt = appender.begin(self._spent)
+        self._spent = 0.0
+        while True:
+            try:
+                return self._client.run(appender.flow(batch, attempt)).ids
+            except ServerError as error:
+                time.sleep(appender.after(error, attempt, batch))
 
     def close(self) -> None:
         """Ends the publisher; every publish that returned is confirmed already. Closing twice is fine."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Generator, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -11,11 +12,12 @@ from busredis.errors import ServerError
 from busredis.events import DomainEvent
 from busredis.location import server_url
 from busredis.settings import Settings
-from busredis.store.feed import BEGINNING, Feed
+from busredis.store.feed import BEGINNING
+from busredis.store.merged import feed_of, new_feed
 from busredis.store.model import AggregateId, Appended, Commit, StoredEvent, Tracking
-from busredis.store.operations import Append, FindTracked, Load, Operation
+from busredis.store.operations import Append, FindPartitions, FindTracked, Load, Operation
 from busredis.store.reading import Reading
-from busredis.store.recorder import Recorder
+from busredis.store.recorder import Recorder, learning
 
 Result = TypeVar("Result")
 
@@ -33,6 +35,9 @@ class AsyncEventStore:
 
     async def perform(self, operation: Operation) -> Any:
         """The result of one operation."""
+        if self._recorder.lacks(operation):
+            with learning(operation):
+                await self.perform(FindPartitions())
         with self._recorder.call(operation) as call:
             while True:
                 try:
@@ -109,9 +114,12 @@ class AsyncEventStore:
         types: Iterable[str] | None = None,
         limit: int | None = None,
         follow: bool = False,
+        partition: int | None = None,
     ) -> AsyncIterator[StoredEvent]:
-        """All events of the partition in total order; see EventStore.feed."""
-        feed = Feed(self._settings.max_event_bytes, after, upto=upto, types=types, limit=limit)
+        """All events in total order; see EventStore.feed."""
+        make = partial(new_feed, self._settings.max_event_bytes, types=types, limit=limit)
+        count = await self.perform(FindPartitions())
+        feed = feed_of(count, partition, after, make, upto=upto, limit=limit)
         await self.run(feed.begin())
         while not feed.done:
             events = await self.run(feed.page())

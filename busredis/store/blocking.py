@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -11,11 +12,12 @@ from busredis.errors import ServerError
 from busredis.events import DomainEvent
 from busredis.location import server_url
 from busredis.settings import Settings
-from busredis.store.feed import BEGINNING, Feed
+from busredis.store.feed import BEGINNING
+from busredis.store.merged import feed_of, new_feed
 from busredis.store.model import AggregateId, Appended, Commit, StoredEvent, Tracking
-from busredis.store.operations import Append, FindTracked, Load, Operation
+from busredis.store.operations import Append, FindPartitions, FindTracked, Load, Operation
 from busredis.store.reading import Reading
-from busredis.store.recorder import Recorder
+from busredis.store.recorder import Recorder, learning
 
 Result = TypeVar("Result")
 
@@ -106,14 +108,20 @@ class BlockingStore:
         types: Iterable[str] | None = None,
         limit: int | None = None,
         follow: bool = False,
+        partition: int | None = None,
     ) -> Iterator[StoredEvent]:
-        """All events of the partition in total order, with positions above `after`, up to and including `upto`.
+        """All events in total order, with positions above `after`, up to and including `upto`.
+
+        With several partitions the order is total in each (`partition=n`, with its own positions); all of them together
+        come in the order of each partition, and over partitions by the servers' clocks, with positions of their own.
 
         `types`: only these. It ends where the log ended when it was asked for, or, with `follow`, waits for more and
         never ends. The position of an event is where to go on after it. Raises PositionGone if events to be read were
         removed; DecodeError, UnknownEventType for an entry that cannot be read (go on after its position to skip it).
         """
-        feed = Feed(self._settings.max_event_bytes, after, upto=upto, types=types, limit=limit)
+        make = partial(new_feed, self._settings.max_event_bytes, types=types, limit=limit)
+        count = self.perform(FindPartitions())
+        feed = feed_of(count, partition, after, make, upto=upto, limit=limit)
         self.run(feed.begin())
         while not feed.done:
             events = self.run(feed.page())
@@ -136,6 +144,9 @@ class EventStore(BlockingStore):
         self._client = Client(server_url(self._settings), timeout=self._settings.publish_timeout)
 
     def perform(self, operation: Operation) -> Any:
+        if self._recorder.lacks(operation):
+            with learning(operation):
+                self.perform(FindPartitions())
         with self._recorder.call(operation) as call:
             while True:
                 try:
