@@ -133,24 +133,31 @@ class Appender:
             args += (where, record.json)
         reply = yield from script(self._script, keys, args)
         if self.settings.durability != "memory":
-            yield from self.make_durable(attempt)
+            yield from self.make_durable(attempt, batch_is_ours=True)
         ids, _, versions = reply.decode().partition("|")
         return Reply(_ids(ids, len(batch)), [int(version) for version in versions.split()])
 
-    def make_durable(self, attempt: Attempt) -> Flow[None]:
-        """Waits until what was written before is as durable as the settings want. Raises PublishIndeterminate."""
+    def make_durable(self, attempt: Attempt, *, batch_is_ours: bool = False) -> Flow[None]:
+        """Waits until what was written before is as durable as the settings want. Raises PublishIndeterminate.
+
+        And ConnectionLost if a failover or a restart in between has lost the append of this attempt, so that it is
+        sent again: the server that waits may be another than the one that wrote.
+        """
         # WAIT looks at what its own connection wrote (https://redis.io/docs/latest/commands/wait/): a no-op write
         # of ours on the connection that now waits puts everything before it under the same promise.
         left = max(1, int((attempt.deadline - time.monotonic()) * 1000))
         fsync = self.settings.durability == "fsync"
         wait: tuple[Arg, ...] = ("WAITAOF", 1, 0, left) if fsync else ("WAIT", 1, left)
         mark = ("SET", self.keys.once(f"{self.name}-mark"), attempt.number, "PX", 60_000)
-        replies = yield from many([mark, wait])
+        mine = ("GET", self.keys.once(self.name))
+        replies = yield from many([mark, wait, mine])
         for reply in replies:
             if isinstance(reply, ServerError):
                 raise PublishIndeterminate(
                     f"written, but {self.settings.durability} durability failed: {reply}"
                 ) from reply
+        if batch_is_ours and (replies[2] or b"").split(b" ")[0] != b"%d" % attempt.number:
+            raise ConnectionLost("the append was lost before it was durable: a failover, or a restart")
         confirmed = int(replies[1][0] if fsync else replies[1])
         if confirmed < 1:
             raise PublishIndeterminate(
@@ -206,6 +213,8 @@ def _plain(message: str, batch: Sequence[Record]) -> str:
     if word == "REUSED":
         record = batch[int(rest) - 1]
         return f"the idempotency key {record.key!r} was used for another event of type {record.event_type}"
+    if word == "MOVED":
+        return f"{message}: this is one node of a cluster, use redis+cluster://HOST:PORT"
     if word == "EXHAUSTED":
         return f"stream {rest}, beyond which no id is left: another program added an entry of the far future"
     return message

@@ -12,6 +12,8 @@ from typing import Any, TypeVar, cast
 
 import redis
 import redis.asyncio
+import redis.asyncio.sentinel
+import redis.sentinel
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -23,6 +25,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from busredis.cluster import Nodes
 from busredis.commands import Flow, Request
 from busredis.errors import (
     CommandRefused,
@@ -32,7 +35,7 @@ from busredis.errors import (
     ServerError,
     ServerUnavailable,
 )
-from busredis.url import checked_url, shown_url
+from busredis.url import Servers, parse_servers, shown_url
 
 Result = TypeVar("Result")
 
@@ -51,6 +54,8 @@ _LATER = (
     "UNBLOCKED instance",
     "max number of clients",
 )
+#: Seconds for one sentinel to answer, before the next is asked.
+_SENTINEL_S = 1.0
 _NO_GROUP = ("NOGROUP", "UNBLOCKED the stream key")
 
 
@@ -78,6 +83,12 @@ def _with_prefix(error: BaseException, message: str) -> str:
         "NoScriptError": "NOSCRIPT",
         "OutOfMemoryError": "OOM",
         "NoPermissionError": "NOPERM",
+        "MovedError": "MOVED",
+        "AskError": "ASK",
+        "TryAgainError": "TRYAGAIN",
+        "ClusterCrossSlotError": "CROSSSLOT",
+        "ClusterDownError": "CLUSTERDOWN",
+        "MasterDownError": "MASTERDOWN",
     }
     word = prefix.get(type(error).__name__, "")
     return message if not word or message.startswith(word) else f"{word} {message}"
@@ -89,7 +100,12 @@ class Client:
     def __init__(self, url: str, *, timeout: timedelta = timedelta(seconds=5)) -> None:
         self.shown = shown_url(url)
         options = _options(timeout.total_seconds(), Retry(NoBackoff(), 0))
-        self._pool = redis.ConnectionPool.from_url(checked_url(url), **options)
+        servers = parse_servers(url)
+        self._pool = _pool(servers, options, redis)
+        self._nodes: Nodes[Any] | None = None
+        if servers.kind == "cluster":
+            self._nodes = Nodes(servers, lambda node: Client(node, timeout=timeout))
+            self._exchange = self._nodes.exchange  # type: ignore[method-assign]
 
     def run(self, flow: Flow[Result]) -> Result:
         """Raises ConnectionLost (NotSent if no connection was made), ServerUnavailable, GroupMissing, CommandRefused."""
@@ -124,14 +140,16 @@ class Client:
         try:
             yield connection
         except BaseException as error:
-            if not isinstance(error, ServerUnavailable | GroupMissing | CommandRefused):
-                connection.disconnect()  # type: ignore[no-untyped-call]
+            if not _is_fine(error):
+                connection.disconnect()
             raise
         finally:
             self._pool.release(connection)
 
     def close(self) -> None:
         """Closes every connection; a later run opens new ones."""
+        if self._nodes is not None:
+            self._nodes.close()
         self._pool.disconnect()
 
 
@@ -144,7 +162,12 @@ class AsyncClient:
         self.shown = shown_url(url)
         self._turns = asyncio.Semaphore(most) if most else nullcontext()
         options = _options(timeout.total_seconds(), AsyncRetry(NoBackoff(), 0))
-        self._pool = redis.asyncio.ConnectionPool.from_url(checked_url(url), **options)
+        servers = parse_servers(url)
+        self._pool = _pool(servers, options, redis.asyncio)
+        self._nodes: Nodes[Any] | None = None
+        if servers.kind == "cluster":
+            self._nodes = Nodes(servers, lambda node: AsyncClient(node, timeout=timeout, most=most))
+            self._exchange = self._nodes.exchange_async  # type: ignore[method-assign]
 
     async def run(self, flow: Flow[Result]) -> Result:
         """Raises what Client.run raises. Cancelled, it closes its connection: a reply is never left to the next."""
@@ -174,30 +197,62 @@ class AsyncClient:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
         try:
-            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+            connection = await self._pool.get_connection()
         except (RedisError, OSError) as error:
             raise _not_sent(error, self.shown) from error
         try:
             yield connection
         except BaseException as error:
-            if not isinstance(error, ServerUnavailable | GroupMissing | CommandRefused):
+            if not _is_fine(error):
                 await connection.disconnect(nowait=True)
             raise
         finally:
             await asyncio.shield(self._pool.release(connection))
 
-    def node_of(self, _request: Request) -> str:
-        """The node that a request would go to."""
-        return ""
+    def node_of(self, request: Request) -> str:
+        """The node of a cluster that a request would go to; "" if there is but one, or it is not known yet."""
+        return self._nodes.cluster.owner(request) if self._nodes is not None else ""
 
     async def close(self) -> None:
         """Closes every connection; a later run opens new ones."""
+        if self._nodes is not None:
+            await self._nodes.close_async()
         await self._pool.disconnect()
+
+
+def _pool(servers: Servers, options: dict[str, Any], kind: Any) -> Any:
+    """A pool of redis-py's blocking (`redis`) or asyncio (`redis.asyncio`) kind."""
+    if servers.kind == "one":
+        return kind.ConnectionPool.from_url(servers.url(""), **options)
+    if servers.kind == "cluster":
+        return kind.ConnectionPool(**options)  # stays empty: each node has a client of its own
+    given = kind.connection.parse_url(servers.url(servers.addresses[0]))
+    given.pop("host"), given.pop("port", None)
+    secured = {name: value for name, value in given.items() if name.startswith("ssl_")}
+    if given.pop("connection_class", None) is not None:
+        given["ssl"] = secured["ssl"] = True
+    asked = options | secured | {"socket_timeout": _SENTINEL_S, "socket_connect_timeout": _SENTINEL_S}
+    for name in ("username", "password"):
+        if secret := given.pop(f"sentinel_{name}", None):
+            asked[name] = secret
+    hosts = [address.rsplit(":", 1) for address in servers.addresses]
+    manager = kind.sentinel.Sentinel(
+        [(host.strip("[]"), int(port)) for host, port in hosts], sentinel_kwargs=asked
+    )
+    # Each new connection asks the sentinels who the master is.
+    return kind.sentinel.SentinelConnectionPool(servers.service, manager, **given, **options)
 
 
 def _options(timeout: float, retry: object) -> dict[str, Any]:
     # RESP2 since the shapes of its replies are the same on all servers; no retries: see the top of this module.
     return {"protocol": 2, "retry": retry, "socket_timeout": timeout, "socket_connect_timeout": timeout}
+
+
+def _is_fine(error: BaseException) -> bool:
+    """Whether the connection can go on after it. One to a master that is none any more cannot: connect anew."""
+    return isinstance(error, ServerUnavailable | GroupMissing | CommandRefused) and not str(error).startswith(
+        "READONLY"
+    )
 
 
 def _not_sent(error: BaseException, shown: str) -> ServerError:

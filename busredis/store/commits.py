@@ -84,14 +84,20 @@ class Commits:
 
     def _conflict(self, load: Loader, commit: Commit, actual: int) -> Flow[list[Appended]]:
         """Success if all of these very events are stored already, as after an append whose answer was lost."""
+        found = yield from self._all_stored(load, commit, actual)
+        if self._appender.settings.durability != "memory":
+            yield from self._appender.make_durable(self._attempt)
+            # A failover in between may have lost them.
+            found = yield from self._all_stored(load, commit, actual)
+        return found
+
+    def _all_stored(self, load: Loader, commit: Commit, actual: int) -> Flow[list[Appended]]:
         found = []
         for one in self._commits:
             positions = yield from self._stored(load, one)
             if positions is None:
                 raise VersionConflict(commit.aggregate, commit.expected_version, actual)
             found.append(Appended(one.expected_version + len(positions), positions))
-        if self._appender.settings.durability != "memory":
-            yield from self._appender.make_durable(self._attempt)
         return found
 
     def _stored(self, load: Loader, commit: Commit) -> Flow[list[str] | None]:
