@@ -146,6 +146,10 @@ class Client:
         finally:
             self._pool.release(connection)
 
+    def node_of(self, request: Request) -> str:
+        """The node of a cluster that a request would go to; "" if there is but one, or it is not known yet."""
+        return self._nodes.cluster.owner(request) if self._nodes is not None else ""
+
     def close(self) -> None:
         """Closes every connection; a later run opens new ones."""
         if self._nodes is not None:
@@ -210,7 +214,7 @@ class AsyncClient:
             await asyncio.shield(self._pool.release(connection))
 
     def node_of(self, request: Request) -> str:
-        """The node of a cluster that a request would go to; "" if there is but one, or it is not known yet."""
+        """As Client.node_of."""
         return self._nodes.cluster.owner(request) if self._nodes is not None else ""
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from busredis.cli import aggregate, dead, publish, run, server, snapshots, status
+from busredis.cli import aggregate, dead, partitions, publish, run, server, snapshots, status
 from busredis.errors import BusError, RegistrationError, SettingsError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("run")(run.run)
 app.command("publish")(publish.publish)
 app.command("tail")(publish.tail)
 app.command("status")(status.status)
+app.command("partitions")(partitions.partitions)
 app.command("demo")(run.demo)
 app.add_typer(dead.app, name="dead")
 app.add_typer(aggregate.app, name="aggregate")

@@ -6,10 +6,13 @@ import time
 from collections import defaultdict
 from datetime import timedelta
 
+import orjson
 import pytest
 import redis
+from typer.testing import CliRunner
 
 from busredis import AsyncPublisher, Daemon, DomainEvent, EventStore, Publisher, Router
+from busredis.cli.app import app
 from busredis.client import AsyncClient, Client
 from busredis.cluster import slot_of
 from busredis.commands import many, raw, script
@@ -211,3 +214,23 @@ def test_a_failover_by_sentinels_loses_nothing_that_was_confirmed(namespace, tmp
                 wait_until(sentinels.is_ready, "the old master is a replica", 60)
             load.go_on(300)
             load.check(f"the master was killed, sentinels chose another, {ROUNDS} time(s)")
+
+
+def test_the_command_line_shows_where_partitions_are(cluster, namespace, monkeypatch):
+    with Publisher(cluster.url, namespace=namespace, partitions=COUNT) as publisher:
+        publisher.publish_many([Spread(number=n) for n in range(120)])
+    monkeypatch.setenv("BUSREDIS_URL", cluster.url)
+    monkeypatch.setenv("BUSREDIS_NAMESPACE", namespace)
+
+    shown = CliRunner().invoke(app, ["partitions", "--json", "--seconds", "0.1"])
+    table = CliRunner().invoke(app, ["partitions", "--seconds", "0.1"])
+
+    assert shown.exit_code == table.exit_code == 0, shown.output + table.output
+    found = orjson.loads(shown.output)
+    assert [one["partition"] for one in found] == list(range(COUNT))
+    assert sum(one["entries"] for one in found) == 120
+    for one in found:
+        assert one["slot"] == slot_of(f"{{{namespace}:{one['partition']}}}")
+        assert one["owner"] == f"127.0.0.1:{cluster.owner(one['slot']).port}"
+    tail = CliRunner().invoke(app, ["tail", "-n", "200"])
+    assert len(tail.output.splitlines()) == 120
