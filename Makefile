@@ -4,19 +4,21 @@ PYTHON ?= python3
 SERVERS ?= valkey-9.1 redis-7.0 redis-8.2 valkey-8.1 redis-6.2
 ARGS ?=
 ROUNDS ?= 6
+SECONDS ?= 60
+MINUTES ?= 3
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cluster test-matrix check bench clean
+.PHONY: help setup demo test cluster test-matrix mutations fuzz soak check bench clean
 
 help:  ## Show these commands
 	@echo "busredis: a message bus on Redis Streams"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  ARGS=... goes to pytest and to the benchmarks; PYTHON=python3.12 chooses the Python of .venv"
+	@echo "  ARGS=... goes to pytest, the benchmarks and the mutants (a word of their names); PYTHON=python3.12 chooses the Python of .venv"
 
 setup: $(STAMP)  ## Create .venv with everything in it, a server included
 
@@ -50,6 +52,15 @@ test-matrix: setup  ## Run all tests on each server: SERVERS="valkey-9.1 redis-7
 	done; \
 	printf '\n  server       result    time\n%b' "$$table"; \
 	test "$$result" = passed
+
+mutations: setup  ## Break the code on purpose, in a copy, and show that the tests notice
+	$(BIN)/python -m mutations $(ARGS)
+
+fuzz: setup  ## Feed damaged bytes to all that reads bytes: SECONDS=60
+	$(BIN)/python -m fuzz $(SECONDS)
+
+soak: setup  ## Steady load with random faults on real processes: MINUTES=3
+	$(BIN)/python -m soak $(MINUTES)
 
 check: setup  ## Check format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .

@@ -1,13 +1,20 @@
-"""python -m bench [publish|consume|layouts|store ...]: each in interleaved rounds on a server of its own."""
+"""python -m bench [publish|consume|layouts|store|schedule|archive ...]: in interleaved rounds on a server of its own."""
 
 import sys
 import tempfile
 from pathlib import Path
 
-from bench import consume, layouts, publish, store
+from bench import archive, consume, layouts, publish, schedule, store
 from busredis.server import EmbeddedServer
 
-PARTS = {"publish": publish.run, "consume": consume.run, "layouts": layouts.run, "store": store.run}
+PARTS = {
+    "publish": publish.run,
+    "consume": consume.run,
+    "layouts": layouts.run,
+    "store": store.run,
+    "schedule": schedule.run,
+    "archive": archive.run,
+}
 
 
 def main() -> None:

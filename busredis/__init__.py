@@ -16,11 +16,13 @@ from busredis.errors import (
     Skip,
     VersionConflict,
 )
-from busredis.events import DomainEvent
+from busredis.events import DomainEvent, Personal
 from busredis.memory import InMemoryEventBus
 from busredis.publisher import AsyncPublisher, Publisher
 from busredis.repository import AsyncRepository, Repository
+from busredis.retention import Retention
 from busredis.router import Router
+from busredis.schedule import Scheduled
 from busredis.settings import Settings
 from busredis.store import (
     AggregateId,
@@ -47,13 +49,16 @@ __all__ = [
     "EventStore",
     "InMemoryEventBus",
     "InMemoryEventStore",
+    "Personal",
     "PublishIndeterminate",
     "PublishRefused",
     "Publisher",
     "Reject",
     "Repository",
+    "Retention",
     "Retry",
     "Router",
+    "Scheduled",
     "Settings",
     "Skip",
     "SnapshotPolicy",

@@ -88,6 +88,7 @@ class EventSourcedAggregate(Generic[State]):
 
     __slots__ = (
         "_broken",
+        "_erasures",
         "_id",
         "_position",
         "_snapshot_at",
@@ -142,6 +143,7 @@ class EventSourcedAggregate(Generic[State]):
         self._version = 0
         self._uncommitted: list[DomainEvent] = []
         self._broken = False
+        self._erasures = "0"
         self._position = ""
         self._snapshot_version = 0
         self._snapshot_at: datetime | None = None

@@ -24,6 +24,7 @@ from busredis.errors import (
 from busredis.events import DomainEvent
 from busredis.keys import Keys
 from busredis.lua import load
+from busredis.privacy import vault_of
 from busredis.settings import Settings
 
 #: The answer to an append is remembered far longer than any retry of it can take.
@@ -87,14 +88,14 @@ class Appender:
 
     def __post_init__(self) -> None:
         self.keys = self.partition or Keys(self.settings.namespace)
-        self.codec = Codec(self.settings.max_event_bytes)
+        self.codec = Codec(self.settings.max_event_bytes, vault_of(self.settings))
         self._script = load("append")
         self._pid = os.getpid()
 
     def record(self, event: DomainEvent, key: str | None = None) -> Record:
         """`event` with what it inherits from the event being handled, encoded. Raises EncodeError."""
-        if key is not None and not 1 <= len(key) <= 128:
-            raise EncodeError(f"an idempotency key has 1 to 128 characters, this one has {len(key)}")
+        if key is not None:
+            _check_key(key)
         raw = self.codec.encode(inherit(event))
         if key is None:
             return Record(event.event_type, raw)
@@ -169,11 +170,13 @@ class Appender:
         found = NotSent(str(error)) if isinstance(error, ConnectionLost) else error
         return self.after(found, attempt, batch)
 
-    def after(self, error: ServerError, attempt: Attempt, batch: Sequence[Record]) -> float:
+    def after(
+        self, error: ServerError, attempt: Attempt, batch: Sequence[Record], what: str | None = None
+    ) -> float:
         """Seconds to wait before the next try. Raises the outcome when there is none: refused or indeterminate."""
         if not isinstance(error, NotSent | ServerUnavailable | CommandRefused):
             attempt.may_have_run = True
-        what = f"{len(batch)} event(s), the first of type {batch[0].event_type}"
+        what = what or f"{len(batch)} event(s), the first of type {batch[0].event_type}"
         final = isinstance(error, CommandRefused) or str(error).startswith("OOM")
         left = attempt.deadline - time.monotonic()
         if not final and left > attempt.pause:
@@ -200,6 +203,16 @@ class Appender:
         if start < len(records):
             found.append(records[start:])
         return found
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str) or not 1 <= len(key) <= 128:
+        size = f"has {len(key)}" if isinstance(key, str) else f"is of type {type(key).__name__}"
+        raise EncodeError(f"an idempotency key is a text of 1 to 128 characters, this one {size}")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise EncodeError("an idempotency key has a lone surrogate, which UTF-8 cannot carry") from None
 
 
 #: What differs when a program makes the same event again.

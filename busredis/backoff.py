@@ -34,6 +34,8 @@ class Backoff:
         return bound * share
 
 
+_FORMS = "give seconds, a timedelta, a list of them, a function or a Backoff"
+
 Pause = Callable[[int, str], timedelta]
 
 
@@ -47,6 +49,8 @@ def pause_function(backoff: BackoffLike) -> Pause:
     if callable(backoff):
         function = backoff
         return lambda attempt, _entry: function(attempt)
+    if isinstance(backoff, str) or not isinstance(backoff, Sequence):
+        raise RegistrationError(f"backoff is {backoff!r}: {_FORMS}")
     steps = [_pause(step) for step in backoff]
     if not steps:
         raise RegistrationError("backoff is an empty list: name at least one pause")
@@ -54,7 +58,10 @@ def pause_function(backoff: BackoffLike) -> Pause:
 
 
 def _pause(value: timedelta | float) -> timedelta:
-    pause = value if isinstance(value, timedelta) else timedelta(seconds=value)
+    try:
+        pause = value if isinstance(value, timedelta) else timedelta(seconds=value)
+    except (TypeError, ValueError, OverflowError):
+        raise RegistrationError(f"backoff is {value!r}: {_FORMS}") from None
     if pause < timedelta(0):
         raise RegistrationError(f"backoff is {pause}: a pause cannot be negative")
     return pause

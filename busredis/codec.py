@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+import pydantic_core
 
 from busredis.errors import DecodeError, EncodeError
 from busredis.events import DomainEvent
+from busredis.json_value import freeze_document
 from busredis.keys import parse_id
+from busredis.vault import Vault
 
 FIELD = b"event"
 _GIVEN = frozenset({"event_id", "event_type", "event_version", "occurred_at"})
@@ -22,8 +25,9 @@ _NAMESPACE = uuid.UUID("b2d1f1a0-6f0a-5f0e-9d2c-3f6f5d2f7c11")
 class Codec:
     """Encodes and decodes events of at most `max_bytes` of JSON."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, vault: Vault | None = None) -> None:
         self.max_bytes = max_bytes
+        self._vault = vault
 
     def encode(self, event: DomainEvent) -> bytes:
         """The JSON of an entry. Raises EncodeError for what cannot be stored, naming sizes or fields."""
@@ -36,6 +40,10 @@ class Codec:
                 f"this event says {event.event_type!r} version {event.event_version}"
             )
         raw = event.to_json()
+        if cls.personal:
+            if self._vault is None:
+                raise EncodeError(f"{cls.type_name} has personal fields, and there is no key store here")
+            raw = self._vault.seal(event, raw)
         if len(raw) > self.max_bytes:
             raise EncodeError(
                 f"{cls.type_name} is {len(raw):,} bytes of JSON, the limit is {self.max_bytes:,} "
@@ -52,17 +60,18 @@ class Codec:
 
     def decode_json(self, cls: type[DomainEvent], entry_id: str, raw: bytes) -> DomainEvent:
         """As decode(), from the JSON of an entry that is known to have no more than it."""
+        if cls.personal and self._vault is not None:
+            raw = self._vault.open(cls, raw)
         try:
             event = cls.from_json(raw)
         except DecodeError:
-            document = _document(raw)
-            if document.get("event_version", 1) == cls.version:
+            if _document(raw).get("event_version", 1) == cls.version:
                 raise
-            return self._slow(cls, entry_id, document)
+            return self._slow(cls, entry_id, raw)
         is_complete = event.__pydantic_fields_set__ >= _GIVEN
         if is_complete and event.event_version == cls.version and event.event_type == cls.type_name:
             return event
-        return self._slow(cls, entry_id, _document(raw))
+        return self._slow(cls, entry_id, raw)
 
     def _raw(self, fields: list[bytes]) -> bytes:
         if len(fields) != 2 or fields[0] != FIELD:
@@ -76,18 +85,33 @@ class Codec:
             raise DecodeError("too-large", f"event is {len(raw):,} bytes, the limit is {self.max_bytes:,}")
         return raw
 
-    def _slow(self, cls: type[DomainEvent], entry_id: str, document: dict[str, Any]) -> DomainEvent:
+    def _slow(self, cls: type[DomainEvent], entry_id: str, raw: bytes) -> DomainEvent:
         """For other versions, and for entries of programs that leave metadata to its defaults."""
+        document = _document(raw)
         found = document.get("event_type", cls.type_name)
         if found != cls.type_name:
             raise DecodeError(
                 "unknown-type", f"event_type is {str(found)[:80]!r} in the stream of {cls.type_name!r}"
             )
-        document = cls.upcast({**document, "event_type": cls.type_name})
+        version = document.get("event_version", 1)
+        if version == cls.version:
+            document["event_type"] = cls.type_name
+            document = cls.upcast(document)
+        else:
+            document = _brought_up(
+                cls, {**_exactly(raw), "event_type": cls.type_name, "event_version": version}
+            )
         document.setdefault("event_version", cls.version)
-        document.setdefault("event_id", str(uuid.uuid5(_NAMESPACE, f"{cls.type_name} {entry_id}")))
-        document.setdefault("occurred_at", _time_of(entry_id))
-        return cls.from_json(orjson.dumps(document))
+        return cls.from_json(orjson.dumps(with_defaults(document, cls.type_name, entry_id)))
+
+
+def with_defaults(document: dict[str, Any], event_type: str, entry_id: str) -> dict[str, Any]:
+    """`document` with the id and the time that an entry has whose publisher gave none; they are always the same."""
+    if "event_id" not in document:
+        document["event_id"] = str(uuid.uuid5(_NAMESPACE, f"{event_type} {entry_id}"))
+    if "occurred_at" not in document:
+        document["occurred_at"] = _time_of(entry_id)
+    return document
 
 
 def _document(raw: bytes) -> dict[str, Any]:
@@ -98,6 +122,26 @@ def _document(raw: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise DecodeError("json", f"event: a JSON object is expected, not {type(document).__name__}")
     return document
+
+
+def _exactly(raw: bytes) -> dict[str, Any]:
+    """The document with its integers as they are; orjson makes a float of one beyond 64 bits, and nobody would notice."""
+    try:
+        document: dict[str, Any] = pydantic_core.from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise DecodeError("json", f"event: {error}") from None
+    return document
+
+
+def _brought_up(cls: type[DomainEvent], document: dict[str, Any]) -> dict[str, Any]:
+    try:
+        document = freeze_document(cls.upcast(document))
+        orjson.dumps(document)
+    except (TypeError, ValueError) as error:
+        raise DecodeError(
+            "validation", f"payload, as it was brought to version {cls.version}: {error}"
+        ) from None
+    return dict(document)
 
 
 def _time_of(entry_id: str) -> str:

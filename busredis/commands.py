@@ -69,7 +69,8 @@ def script(source: Source | str, keys: Sequence[str], args: Sequence[Arg]) -> Fl
 
 
 def text(reply: bytes) -> str:
-    return reply.decode()
+    # Any program can have made any key: one that is no UTF-8 is shown, and is none of ours.
+    return reply.decode("utf-8", "backslashreplace")
 
 
 def scan(pattern: str) -> Flow[list[str]]:

@@ -18,6 +18,8 @@ def inherit(event: Event) -> Event:
 
     correlation_id: that event's, or its id if it has none. causation_id: its id. traceparent: its traceparent.
     """
+    if not isinstance(event, DomainEvent):
+        return event  # the codec says what is wrong with it
     cause = current_event.get()
     trace = current_traceparent.get() if cause is None else cause.metadata.get("traceparent")
     if cause is None and trace is None:

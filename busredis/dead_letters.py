@@ -1,13 +1,15 @@
 """Dead letters: list them, show one, hand one back to the group that gave it up, discard one."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from busredis.commands import Arg, Flow, pairs, raw, scan, script
+from busredis.commands import Arg, Flow, raw, scan, script
 from busredis.errors import BusError
 from busredis.keys import Keys, parse_id
 
+_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 #: Letters read in one round trip.
 _PAGE = 500
 
@@ -91,8 +93,9 @@ class DeadLetters:
 
     def get(self, group: str, letter_id: str) -> Flow[DeadLetter]:
         """One letter. Raises NoSuchLetter."""
-        raw_id = _raw_id(letter_id)
-        page = yield from raw("XRANGE", self._keys_of(letter_id).dead(group), raw_id, raw_id)
+        page, raw_id, keys = [], _raw_id(letter_id), self._keys_of(letter_id)
+        if _ID.fullmatch(raw_id):
+            page = yield from raw("XRANGE", keys.dead(group), raw_id, raw_id)
         if not page:
             raise NoSuchLetter(
                 f"group {group!r} has no dead letter {letter_id}: retried or discarded already?"
@@ -130,7 +133,9 @@ def _raw_id(letter_id: str) -> str:
 
 
 def _letter(group: str, letter_id: str, fields: list[bytes]) -> DeadLetter:
-    found = {name: value.decode("utf-8", "backslashreplace") for name, value in pairs(fields).items()}
+    # The names of an entry's fields come from any program too.
+    parts = [part.decode("utf-8", "backslashreplace") for part in fields]
+    found = dict(zip(parts[::2], parts[1::2], strict=True))
     return DeadLetter(
         id=letter_id,
         group=group,
@@ -140,11 +145,16 @@ def _letter(group: str, letter_id: str, fields: list[bytes]) -> DeadLetter:
         reason=found.get("reason", ""),
         error=found.get("error", ""),
         traceback=found.get("traceback", ""),
-        attempts=int(found.get("attempts", 0)),
-        first_failure=int(found.get("first_failure", 0)),
-        last_failure=int(found.get("last_failure", 0)),
+        attempts=_number(found.get("attempts", "")),
+        first_failure=_number(found.get("first_failure", "")),
+        last_failure=_number(found.get("last_failure", "")),
         consumer=found.get("consumer", ""),
         fields={
             name.removeprefix("entry:"): value for name, value in found.items() if name.startswith("entry:")
         },
     )
+
+
+def _number(text: str) -> int:
+    """0 for what is none, or none that a time can be: a letter must be shown whoever wrote it."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 15 else 0

@@ -12,6 +12,9 @@
     ├── PublishError
     │   ├── PublishRefused                 nothing was written
     │   └── PublishIndeterminate           no answer in time: written or not, unknown
+    ├── ArchiveError                       cold storage that cannot be written, read or found; Redis is untouched
+    │   └── ArchiveDamaged                 a file or the manifest is not what was written
+    ├── ReplayRefused                      a group that cannot be moved back, or a shadow that cannot be switched over
     ├── EffectRefused                      what a handler asked of ctx.effects cannot be, and none of it is done
     ├── StoreError
     │   ├── VersionConflict                another append was faster; nothing was written
@@ -115,6 +118,18 @@ class PublishIndeterminate(PublishError):
     """
 
 
+class ArchiveError(BusError):
+    """An archive that cannot be written, read or found; names the path. Nothing was removed from Redis."""
+
+
+class ArchiveDamaged(ArchiveError):
+    """A file of an archive, or its manifest, is missing or is not what was written."""
+
+
+class ReplayRefused(BusError):
+    """A replay that cannot be: what is in the way is said, and nothing was done."""
+
+
 class EffectRefused(BusError):
     """An effect that cannot be applied: not allowed, or foreseen to fail. No effect of the attempt is applied."""
 
@@ -150,7 +165,8 @@ class HistoryDamaged(StoreError):
     def __init__(self, aggregate: tuple[str, str], detail: str) -> None:
         self.type, self.id = aggregate
         super().__init__(
-            f"{self.type} {self.id!r}: {detail}; something deleted or trimmed its entries: restore them from a backup"
+            f"{self.type} {self.id!r}: {detail}; something deleted or trimmed its entries: restore them from a backup, "
+            "or name their archive (archive=..., BUSREDIS_ARCHIVE)"
         )
 
 
@@ -175,7 +191,7 @@ class PositionGone(StoreError):
         self.first = first
         super().__init__(
             f"entries of {event_type} after {position} were removed; all that is left begins after {first}: "
-            f"go on from there with after={first!r} if that is meant"
+            f"go on from there with after={first!r} if that is meant, or name their archive (archive=..., BUSREDIS_ARCHIVE)"
         )
 
 

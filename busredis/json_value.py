@@ -1,7 +1,7 @@
 """JSON values that nobody can change: frozen dicts and lists, and the limits every payload keeps."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from enum import Enum
 from typing import Any, NoReturn
@@ -13,8 +13,8 @@ MAX_DEPTH = 64
 
 _PLAIN = frozenset({str, bool, type(None)})
 
-#: What to do with a value that is no JSON value, at a path and depth.
-_Foreign = Callable[[Any, str, int], Any]
+#: What to do with a value that is no JSON value, at a depth.
+_Foreign = Callable[[Any, int], Any]
 
 
 def _immutable(*_args: object, **_kwargs: object) -> NoReturn:
@@ -58,6 +58,19 @@ class FrozenList(list[Any]):
         return self
 
 
+class _Unfit(Exception):
+    """A value that JSON cannot carry. Its place is put together on the way out: most values are fit and need none."""
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        self.what, self.advice = what, advice
+        self.steps: list[str] = []
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        place = "".join(reversed(self.steps))[:80]
+        return f"{self.what} at {place}{self.advice}" if place else f"{self.what}{self.advice}"
+
+
 def freeze(value: Any) -> Any:
     """`value` with every dict and list in it frozen.
 
@@ -67,7 +80,7 @@ def freeze(value: Any) -> Any:
     try:
         return _quick(value, 0)
     except _UnusualError:
-        return _freeze(value, "", 0, _keep)
+        return _whole(value, 0, _keep)
 
 
 def freeze_json(value: Any) -> Any:
@@ -78,12 +91,12 @@ def freeze_json(value: Any) -> Any:
     try:
         return _quick(value, 0)
     except _UnusualError:
-        return _freeze(value, "", 0, _convert)
+        return _whole(value, 0, _convert)
 
 
 def freeze_document(document: dict[str, Any]) -> Any:
     """As `freeze_json`, for a whole event: the envelope and the payload are no nesting of a value."""
-    return _freeze(document, "", -2, _convert)
+    return _whole(document, -2, _convert)
 
 
 class _UnusualError(Exception):
@@ -113,51 +126,67 @@ def _quick(value: Any, depth: int) -> Any:
     raise _UnusualError
 
 
-def _freeze(value: Any, path: str, depth: int, foreign: _Foreign) -> Any:
-    kind = type(value)
-    if kind in _PLAIN:
+def _whole(value: Any, depth: int, foreign: _Foreign) -> Any:
+    try:
+        return _freeze(value, depth, foreign)
+    except _Unfit as error:
+        raise ValueError(str(error)) from None
+
+
+def _freeze(value: Any, depth: int, foreign: _Foreign) -> Any:
+    if type(value) in _PLAIN:
         return value
     if depth > MAX_DEPTH:
-        raise ValueError(f"nested deeper than {MAX_DEPTH} levels at {path[:80]}")
+        raise _Unfit(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, dict):
-        return FrozenDict(
-            {
-                _key(key, path): _freeze(item, f"{path}.{key}", depth + 1, foreign)
-                for key, item in value.items()
-            }
-        )
+        return FrozenDict(_frozen_items(value, depth + 1, foreign))
     if isinstance(value, list):
-        return FrozenList([_freeze(item, f"{path}[{i}]", depth + 1, foreign) for i, item in enumerate(value)])
+        return FrozenList(_frozen_values(value, depth + 1, foreign))
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is no JSON number{_at(path)}")
+        raise _Unfit(f"{value} is no JSON number")
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise ValueError(f"the integer does not fit in 64 bits{_at(path)}; send it as a string")
+        raise _Unfit("the integer does not fit in 64 bits", "; send it as a string")
     if isinstance(value, datetime) and value.tzinfo is None:
-        raise ValueError(f"the datetime has no time zone{_at(path)}; use datetime.now(UTC)")
-    return value if isinstance(value, str | int | float) else foreign(value, path, depth)
+        raise _Unfit("the datetime has no time zone", "; use datetime.now(UTC)")
+    return value if isinstance(value, str | int | float) else foreign(value, depth)
 
 
-def _keep(value: Any, path: str, depth: int) -> Any:
+def _frozen_items(value: dict[Any, Any], depth: int, foreign: _Foreign) -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        name = _key(key)
+        try:
+            yield name, _freeze(item, depth, foreign)
+        except _Unfit as error:
+            error.steps.append(f".{name}")
+            raise
+
+
+def _frozen_values(value: Iterable[Any], depth: int, foreign: _Foreign) -> Iterator[Any]:
+    for index, item in enumerate(value):
+        try:
+            yield _freeze(item, depth, foreign)
+        except _Unfit as error:
+            error.steps.append(f"[{index}]")
+            raise
+
+
+def _keep(value: Any, depth: int) -> Any:
     if isinstance(value, tuple) and type(value) is tuple:
-        return tuple(_freeze(item, f"{path}[{i}]", depth + 1, _keep) for i, item in enumerate(value))
+        return tuple(_frozen_values(value, depth + 1, _keep))
     return frozenset(value) if isinstance(value, set) else value
 
 
-def _convert(value: Any, path: str, depth: int) -> Any:
+def _convert(value: Any, depth: int) -> Any:
     if isinstance(value, tuple | set | frozenset):
-        return _freeze(list(value), path, depth, _convert)
+        return _freeze(list(value), depth, _convert)
     try:
         plain = to_jsonable_python(value)
     except ValueError as error:
-        raise ValueError(f"{error}{_at(path)}") from None
-    return _freeze(plain, path, depth, _convert)
+        raise _Unfit(str(error)) from None
+    return _freeze(plain, depth, _convert)
 
 
-def _key(key: object, path: str) -> str:
+def _key(key: object) -> str:
     if isinstance(key, str):
         return str(key.value) if isinstance(key, Enum) else key
-    raise ValueError(f"the keys of a JSON object are strings, not {type(key).__name__}, at {path or '.'}")
-
-
-def _at(path: str) -> str:
-    return f" at {path[:80]}" if path else ""
+    raise _Unfit(f"the keys of a JSON object are strings, not {type(key).__name__},")

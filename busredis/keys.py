@@ -64,6 +64,11 @@ class Keys:
         """string: what was answered to this token (an idempotency key, or a publisher's last append)."""
         return f"{self.tag}:once:{token}"
 
+    @property
+    def once_prefix(self) -> str:
+        """What stands before the token in the key of what was answered to it."""
+        return f"{self.tag}:once:"
+
     def aggregate(self, aggregate_type: str, aggregate_id: str) -> str:
         """list: the history of this aggregate; the nth is the reference to version n, `<event type> <entry id>`."""
         return f"{self.tag}:aggregate:{aggregate_type}:{aggregate_id}"
@@ -83,6 +88,16 @@ class Keys:
         return f"{self.tag}:tracking"
 
     @property
+    def archive(self) -> str:
+        """hash: where the archive of this namespace is (url), and the hash of its manifest's last line (head)."""
+        return f"{self.tag}:archive"
+
+    @property
+    def personal(self) -> str:
+        """hash: the keys of personal data: `subject <subject>` its key's id, `key <id>` the key, `erasures` a count."""
+        return f"{self.tag}:personal"
+
+    @property
     def clock(self) -> str:
         """string: the last id that an append gave out, `ms-seq`."""
         return f"{self.tag}:clock"
@@ -96,6 +111,40 @@ class Keys:
         """hash: by stream, the id up to which this group has nothing open; where a lost group is restored."""
         return f"{self.tag}:checkpoint:{group}"
 
+    @property
+    def checkpoint_prefix(self) -> str:
+        """What stands before the name of a group in the key of its checkpoint."""
+        return f"{self.tag}:checkpoint:"
+
+    @property
+    def groups(self) -> str:
+        """set: the groups that a daemon has run; each may have a checkpoint."""
+        return f"{self.tag}:groups"
+
+    @property
+    def retention(self) -> str:
+        """hash: by event type, how long its entries are kept; what is not named is kept for good."""
+        return f"{self.tag}:retention"
+
+    @property
+    def trimmed(self) -> str:
+        """hash: by event type, the id of the last entry that was trimmed."""
+        return f"{self.tag}:trimmed"
+
+    @property
+    def schedule(self) -> str:
+        """zset: the ids of events that are to be appended, by the unix ms at which they are due."""
+        return f"{self.tag}:schedule"
+
+    @property
+    def scheduled(self) -> str:
+        """hash: by id, an event that is to be appended, `<event type> <fingerprint or -> <JSON>`."""
+        return f"{self.tag}:scheduled"
+
+    def lease(self, task: str) -> str:
+        """string: the daemon that does this task for all of them, for a while."""
+        return f"{self.tag}:lease:{task}"
+
     def failures(self, group: str) -> str:
         """hash: by `stream id`, the first failure (unix ms) and the last error of an entry that waits."""
         return f"{self.tag}:failures:{group}"
@@ -107,6 +156,27 @@ class Keys:
     def view(self, name: str) -> str:
         """any type: a read model that a handler keeps."""
         return f"{self.tag}:view:{name}"
+
+    @property
+    def everything(self) -> str:
+        """A SCAN pattern for every key of this partition."""
+        return f"{_literal(self.tag)}:*"
+
+    def is_view(self, key: str) -> bool:
+        """Whether `key` is one that view() spells."""
+        return key.startswith(f"{self.tag}:view:")
+
+    def replay(self, group: str) -> str:
+        """hash: by stream, the id up to which this group is given again what it has had; `side-effects`: 1 if they run."""
+        return f"{self.tag}:replay:{group}"
+
+    def shadow(self, name: str) -> "ShadowKeys":
+        """The keys of a shadow group, which handles copies of entries and writes to read models of its own."""
+        return ShadowKeys(self.namespace, self.partition, shadow_name=name)
+
+    def every_view(self, pattern: str = "*") -> str:
+        """A SCAN pattern for the read models with names like `pattern`."""
+        return f"{_literal(self.tag)}:view:{pattern}"
 
     @property
     def every_stream(self) -> str:
@@ -133,11 +203,35 @@ class Keys:
 
     def known(self, key: str) -> bool:
         """Whether this module could have spelled `key`."""
-        kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease"
-        pattern = rf"{re.escape(self.tag)}:(clock|types|tracking|schedule|({kinds}):.+)"
-        if key == self.partitions:
-            return True
-        return re.fullmatch(pattern, key, re.DOTALL) is not None
+        kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease|replay|shadow"
+        single = "archive|personal|clock|types|tracking|schedule|scheduled|groups|retention|trimmed"
+        pattern = rf"{re.escape(self.tag)}:({single}|({kinds}):.+)"
+        # Two are outside of any partition.
+        apart = (self.partitions, Keys(self.namespace).personal)
+        return key in apart or re.fullmatch(pattern, key, re.DOTALL) is not None
+
+
+@dataclass(frozen=True)
+class ShadowKeys(Keys):
+    """The keys that a handler is given while it rebuilds its read models beside those in use."""
+
+    shadow_name: str = ""
+
+    def stream(self, event_type: str) -> str:
+        """stream: copies of entries of this type, for the shadow group alone."""
+        return f"{self.tag}:shadow:{self.shadow_name}:{event_type}"
+
+    def view(self, name: str) -> str:
+        """any type: a read model under way, which takes the place of view:<name> when it is switched over."""
+        return f"{self.tag}:view:{name}@{self.shadow_name}"
+
+    def is_view(self, key: str) -> bool:
+        """Whether `key` is one that view() spells: not a read model in use."""
+        return super().is_view(key) and key.endswith(f"@{self.shadow_name}")
+
+    def in_use(self, key: str) -> str:
+        """The read model whose place the one under `key` takes."""
+        return key.removesuffix(f"@{self.shadow_name}")
 
 
 @cache
@@ -154,6 +248,12 @@ def parse_id(entry_id: str) -> tuple[int, int]:
     """`(ms, seq)` of an entry id; ids compare as these pairs."""
     ms, _, seq = entry_id.partition("-")
     return int(ms), int(seq or 0)
+
+
+def just_after(entry_id: str) -> str:
+    """The smallest id above `entry_id`."""
+    ms, seq = parse_id(entry_id)
+    return f"{ms}-{seq + 1}" if seq < 2**64 - 1 else f"{ms + 1}-0"
 
 
 def just_before(entry_id: str) -> str:

@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from busredis.context import current_event, inherit
 from busredis.delivery.context import Context
 from busredis.events import DomainEvent
 from busredis.router import Router
+from busredis.schedule import Delay, time_of
 
 log = logging.getLogger("busredis.memory")
 
@@ -39,6 +41,8 @@ class InMemoryEventBus:
         self._subscriptions: list[_Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._count = 0
+        self._scheduled: dict[str, tuple[datetime, DomainEvent]] = {}
+        self._ahead = timedelta()
         for router in routers:
             self.include(router)
 
@@ -84,6 +88,42 @@ class InMemoryEventBus:
             else:
                 self._run(subscription, event, entry_id)
         return entry_id
+
+    def schedule(
+        self,
+        event: DomainEvent,
+        *,
+        at: datetime | None = None,
+        delay: Delay | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Keeps an event until advance() comes to its time; returns `key`, or the event's id. See Publisher.schedule."""
+        due, _ = time_of(at, delay, self._now())
+        event = inherit(event)
+        event = event.model_copy(update={event.attribute_of("occurred_at"): due})
+        schedule_id = key or str(event.event_id)
+        self._scheduled.setdefault(schedule_id, (due, event))
+        return schedule_id
+
+    def cancel(self, schedule_id: str) -> bool:
+        """Takes an event out of the schedule; false if it is not there."""
+        return self._scheduled.pop(schedule_id, None) is not None
+
+    def advance(self, by: Delay = 0) -> int:
+        """Sets the clock of this bus ahead, in seconds or as a timedelta, and publishes what is due then, in order.
+
+        Returns how many events that were. There is no other way in which a scheduled event is published here.
+        """
+        self._ahead += by if isinstance(by, timedelta) else timedelta(seconds=by)
+        published = 0
+        while due := [(at, name) for name, (at, _) in self._scheduled.items() if at <= self._now()]:
+            _, event = self._scheduled.pop(min(due)[1])
+            self.publish(event)
+            published += 1
+        return published
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
 
     async def drain(self) -> None:
         """Waits until every async handler has ended, those included that were started meanwhile."""

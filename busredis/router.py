@@ -16,6 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 #: Where a new group starts: "beginning", "now", a time, or an entry id; the entry at the time or id is included.
 Start = str | datetime
 Subject = type[DomainEvent] | str
+_ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Handler:
     start: Start
     is_async: bool
     takes_context: bool
+    side_effects: bool = False
 
     def event_classes(self) -> list[type[DomainEvent]]:
         """The classes it is run for, by event type. Raises RegistrationError if there is none."""
@@ -57,7 +59,7 @@ class Router:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
 
-    def on(
+    def on(  # noqa: PLR0913 - each is an option of a handler, by name
         self,
         *subjects: Subject,
         name: str | None = None,
@@ -66,6 +68,7 @@ class Router:
         timeout: timedelta | float | None = timedelta(minutes=5),
         concurrency: int = 1,
         start: Start = "beginning",
+        side_effects: bool = False,
     ) -> Callable[[Function], Function]:
         """Registers a function `(event)` or `(event, ctx)`, sync or async, for event classes, base classes or "*".
 
@@ -74,11 +77,12 @@ class Router:
         (default: the function's) is the consumer group; keep it, or the handler starts anew. `start` counts only when the group is
         created. What it raises is tried again after `backoff`, up to `max_attempts` in all, then the event is a dead
         letter; it steers with Retry, Reject and Skip. `timeout` (seconds or timedelta) counts as a failure.
+        `side_effects`: it does what must not be done twice (mails, payments, events of its own), so that a replay leaves it out.
         """
 
         def register(function: Function) -> Function:
             group = name or re.sub(r"_", "-", getattr(function, "__name__", "handler"))
-            options = _Options(max_attempts, backoff, timeout, concurrency, start)
+            options = _Options(max_attempts, backoff, timeout, concurrency, start, side_effects)
             self._add(_handler(group, function, subjects, options))
             return function
 
@@ -116,11 +120,14 @@ class _Options:
     timeout: timedelta | float | None
     concurrency: int
     start: Start
+    side_effects: bool
 
 
 def _handler(
     name: str, function: Callable[..., Any], subjects: Sequence[Subject], options: _Options
 ) -> Handler:
+    if not isinstance(name, str):
+        raise RegistrationError(f"handler {name!r}: that is not a name, but {type(name).__name__}")
     try:
         check_name("group", name)
     except SettingsError as error:
@@ -134,13 +141,7 @@ def _handler(
             raise RegistrationError(
                 f"handler {name!r}: {option} is a whole number from 1 to 10,000, not {value!r}"
             )
-    timeout = options.timeout
-    if isinstance(timeout, int | float):
-        timeout = timedelta(seconds=timeout)
-    if timeout is not None and timeout <= timedelta(0):
-        raise RegistrationError(
-            f"handler {name!r}: timeout is {timeout}; it must be longer than 0 s, or None"
-        )
+    timeout = _timeout(name, options.timeout)
     _check_start(name, options.start)
     is_async = inspect.iscoroutinefunction(function)
     return Handler(
@@ -154,7 +155,24 @@ def _handler(
         start=options.start,
         is_async=is_async,
         takes_context=_takes_context(name, function),
+        side_effects=options.side_effects,
     )
+
+
+def _timeout(name: str, given: timedelta | float | None) -> timedelta | None:
+    if given is None:
+        return None
+    try:
+        timeout = given if isinstance(given, timedelta) else timedelta(seconds=given)
+    except (TypeError, ValueError, OverflowError):
+        raise RegistrationError(
+            f"handler {name!r}: timeout is seconds or a timedelta, not {given!r}"
+        ) from None
+    if timeout <= timedelta(0):
+        raise RegistrationError(
+            f"handler {name!r}: timeout is {timeout}; it must be longer than 0 s, or None"
+        )
+    return timeout
 
 
 def _check_subjects(name: str, subjects: Sequence[Subject]) -> None:
@@ -172,15 +190,15 @@ def _check_start(name: str, start: Start) -> None:
     if isinstance(start, datetime):
         if start.tzinfo is None:
             raise RegistrationError(f"handler {name!r}: the time to start at has no time zone")
+        if start.timestamp() < 0:
+            raise RegistrationError(f"handler {name!r}: start is before 1970, where no entry can be")
         return
     if start in ("beginning", "now"):
         return
-    try:
-        parse_id(start)
-    except (ValueError, AttributeError):
+    if not isinstance(start, str) or not _ID.fullmatch(start) or max(parse_id(start)) >= 2**64:
         raise RegistrationError(
             f"handler {name!r}: start is 'beginning', 'now', a datetime or an entry id, not {start!r}"
-        ) from None
+        )
 
 
 def _takes_context(name: str, function: Callable[..., Any]) -> bool:

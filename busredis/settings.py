@@ -13,7 +13,20 @@ from busredis.errors import SettingsError
 Durability = Literal["memory", "fsync", "replica"]
 
 _DURATION = re.compile(r"(?P<number>\d+(\.\d+)?) ?(?P<unit>ms|s|m|h|d)?")
+#: Beyond this a duration is a slip of the pen, and milliseconds of it soon more than the server takes.
+_LONGEST = timedelta(days=366)
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def read_duration(text: str) -> timedelta | None:
+    """What "30", "1.5", "500ms", "2m", "30d" say, seconds if there is no unit; None if it is no duration."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        return None
+    try:
+        return timedelta(**{_UNITS[found["unit"] or "s"]: float(found["number"])})
+    except OverflowError:
+        return None
 
 
 class Settings(BaseSettings):
@@ -28,6 +41,11 @@ class Settings(BaseSettings):
 
     #: How many partitions the namespace has, recorded at its first use (1 if nobody says); None takes what is recorded.
     partitions: int | None = Field(None, ge=1, le=1_024)
+    #: The folder or URL of the archive, from which reads go on where Redis was trimmed; None: there is none.
+    archive: str | None = None
+
+    #: Where keys of personal data are, `module:object` of a busredis.vault.KeyStore; None: in Redis.
+    key_store: str | None = None
 
     #: How long a publish may take, all its retries included, before it is refused or indeterminate.
     publish_timeout: timedelta = timedelta(seconds=10)
@@ -52,6 +70,8 @@ class Settings(BaseSettings):
     grace: timedelta = timedelta(seconds=8)
     #: How often waiting and abandoned entries are looked for.
     sweep: timedelta = timedelta(seconds=1)
+    #: How often one of the daemons trims what is to be kept no longer.
+    trim_every: timedelta = timedelta(minutes=1)
     #: How long one blocking read waits for new entries; an idle daemon stops within it.
     block: timedelta = timedelta(seconds=1)
     #: Most entries that one handler of one daemon holds at a time, all of them leased.
@@ -65,14 +85,26 @@ class Settings(BaseSettings):
         # A variable is text, and pydantic reads text as ISO 8601 or H:M:S only: "30", "1.5", "500ms", "2m" are clearer.
         if not isinstance(value, str) or cls.model_fields[str(info.field_name)].annotation is not timedelta:
             return value
-        found = _DURATION.fullmatch(value.strip())
-        return timedelta(**{_UNITS[found["unit"] or "s"]: float(found["number"])}) if found else value
+        found = read_duration(value)
+        if found is None and _DURATION.fullmatch(value.strip()):
+            raise ValueError(f"a duration is at most {_LONGEST.days} days")
+        return value if found is None else found
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("publish_timeout", "lease", "sweep", "block", "reconnect_cap", "once_window"):
+        for name in (
+            "publish_timeout",
+            "lease",
+            "sweep",
+            "block",
+            "reconnect_cap",
+            "once_window",
+            "trim_every",
+        ):
             if getattr(self, name) <= timedelta(0):
                 raise ValueError(f"{name} must be longer than 0 s, it is {getattr(self, name)}")
+            if getattr(self, name) > _LONGEST:
+                raise ValueError(f"{name} is at most {_LONGEST.days} days, it is {getattr(self, name)}")
         if self.grace < timedelta(0):
             raise ValueError(f"grace must not be negative, it is {self.grace}")
         if self.sweep > self.lease:

@@ -10,17 +10,24 @@ from busredis.delivery.pending import is_waiting
 from busredis.errors import GroupMissing
 from busredis.histories import AggregateStatus, weigh
 from busredis.keys import Keys, parse_id
+from busredis.retention import find_policies, pinned_by, server_ms
 
 
 @dataclass(frozen=True)
 class StreamStatus:
-    """One type stream; `bytes` is MEMORY USAGE."""
+    """One type stream; `bytes` is MEMORY USAGE.
+
+    `retention` is what is set for it; `pinned_by` why entries stay beyond it: `group <name>`, which has not acknowledged
+    them, `aggregates`, whose histories refer to them, `nobody`, since no group has read them; "" if nothing does.
+    """
 
     event_type: str
     length: int
     first_id: str | None
     last_id: str | None
     bytes: int
+    retention: str
+    pinned_by: str
 
 
 @dataclass
@@ -40,12 +47,21 @@ class GroupStatus:
 
 
 @dataclass(frozen=True)
+class ScheduleStatus:
+    """How many events wait for their time, and for how many seconds the first of them is overdue, 0 if it is not."""
+
+    waiting: int = 0
+    overdue: float = 0.0
+
+
+@dataclass(frozen=True)
 class Status:
     """Everything of a namespace, by name."""
 
     streams: list[StreamStatus]
     groups: list[GroupStatus]
     aggregates: list[AggregateStatus]
+    schedule: ScheduleStatus = ScheduleStatus()
 
 
 def read_status(partitions: Sequence[Keys]) -> Flow[Status]:
@@ -53,19 +69,30 @@ def read_status(partitions: Sequence[Keys]) -> Flow[Status]:
     streams: list[StreamStatus] = []
     groups: dict[str, GroupStatus] = {}
     aggregates: list[AggregateStatus] = []
+    schedules: list[ScheduleStatus] = []
+    now_ms = yield from server_ms()
     for keys in partitions:
-        streams += yield from _read_streams(keys, groups)
+        streams += yield from _read_streams(keys, groups, now_ms)
         aggregates += yield from weigh(keys)
+        schedules.append((yield from _schedule(keys, now_ms)))
     for name, group in groups.items():
         group.times = yield from read_times(partitions, name)
     if len(partitions) > 1:
         streams, aggregates = _join_streams(streams), _join_aggregates(aggregates)
-    return Status(streams, [groups[name] for name in sorted(groups)], aggregates)
+    schedule = ScheduleStatus(sum(one.waiting for one in schedules), max(one.overdue for one in schedules))
+    return Status(streams, [groups[name] for name in sorted(groups)], aggregates, schedule)
 
 
-def _read_streams(keys: Keys, groups: dict[str, GroupStatus]) -> Flow[list[StreamStatus]]:
+def _schedule(keys: Keys, now_ms: int) -> Flow[ScheduleStatus]:
+    waiting = yield from raw("ZCARD", keys.schedule)
+    first = yield from raw("ZRANGE", keys.schedule, 0, 0, "WITHSCORES")
+    return ScheduleStatus(waiting, max(0.0, (now_ms - float(first[1])) / 1000) if first else 0.0)
+
+
+def _read_streams(keys: Keys, groups: dict[str, GroupStatus], now_ms: int) -> Flow[list[StreamStatus]]:
     """The streams of one partition; adds what it has to `groups`."""
     streams, met = [], set()
+    policies = yield from find_policies(keys)
     for key in (yield from scan(keys.every_stream)):
         event_type = keys.event_type(key)
         info = pairs((yield from raw("XINFO", "STREAM", key)))
@@ -73,7 +100,8 @@ def _read_streams(keys: Keys, groups: dict[str, GroupStatus]) -> Flow[list[Strea
         first, last = (
             info[name][0].decode() if info[name] else None for name in ("first-entry", "last-entry")
         )
-        streams.append(StreamStatus(event_type, info["length"], first, last, size or 0))
+        kept, pinned = policies.text(event_type), (yield from pinned_by(keys, policies, event_type, now_ms))
+        streams.append(StreamStatus(event_type, info["length"], first, last, size or 0, kept, pinned))
         for row in (yield from raw("XINFO", "GROUPS", key)):
             found = pairs(row)
             name = found["name"].decode()
@@ -99,6 +127,8 @@ def _join_streams(streams: Sequence[StreamStatus]) -> list[StreamStatus]:
             min((stream.first_id for stream in found if stream.first_id), key=parse_id, default=None),
             max((stream.last_id for stream in found if stream.last_id), key=parse_id, default=None),
             sum(stream.bytes for stream in found),
+            found[0].retention,
+            next((stream.pinned_by for stream in found if stream.pinned_by), ""),
         )
         for event_type, found in sorted(by_type.items())
     ]

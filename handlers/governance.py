@@ -1,9 +1,12 @@
 """Governance: the audit trail, denials and their alerts, overrides, the black vault."""
 
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Annotated, get_args
 
-from busredis import Context, Router
+from pydantic import AwareDatetime, Field
+
+from busredis import Context, DomainEvent, Router
 from busredis.catalog import ActionEvaluatedEvent, BlackVaultEntryAddedEvent, OverrideActivatedEvent
 from handlers.newest import millis
 
@@ -14,10 +17,19 @@ DENIALS = 5
 WINDOW = timedelta(minutes=10)
 
 
-@router.on(ActionEvaluatedEvent, OverrideActivatedEvent, BlackVaultEntryAddedEvent, name="audit-trail")
-async def audit_trail(
-    event: ActionEvaluatedEvent | OverrideActivatedEvent | BlackVaultEntryAddedEvent, ctx: Context
-) -> None:
+class OverrideExpired(DomainEvent):
+    """An override came to its end. It is this application's own event, scheduled by it; the catalog has no such fact."""
+
+    override: str = ""
+    override_type: str = ""
+    ended_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
+
+
+Audited = ActionEvaluatedEvent | OverrideActivatedEvent | OverrideExpired | BlackVaultEntryAddedEvent
+
+
+@router.on(*get_args(Audited), name="audit-trail")
+async def audit_trail(event: Audited, ctx: Context) -> None:
     """view:audit-trail, a sorted set of event ids by time; view:audit-trail:entries, a hash with each event whole."""
     event_id = str(event.event_id)
     ctx.effects.add("ZADD", ctx.view("audit-trail"), millis(event), event_id)
@@ -77,9 +89,45 @@ def subject_of(event: ActionEvaluatedEvent) -> str:
 
 @router.on(OverrideActivatedEvent, name="override-alerts")
 async def override_alerts(event: OverrideActivatedEvent, ctx: Context) -> None:
-    """view:alerts for administrators; view:overrides, a sorted set of active overrides by their end (unix ms)."""
+    """view:alerts for administrators; view:overrides, a sorted set of active overrides by their end (unix ms).
+
+    When it ends it is deactivated: OverrideExpired is scheduled for that time.
+    """
     override = event.aggregate_id or str(event.event_id)
-    ends = int(event.expires_at.timestamp() * 1000) if event.expires_at else math.inf
     alert = f"override {event.override_type} by {event.activated_by}: {event.justification}"
     ctx.effects.add("HSET", ctx.view("alerts"), f"override:{override}", alert)
-    ctx.effects.add("ZADD", ctx.view("overrides"), ends, override)
+    overrides, ends = [ctx.view("overrides")], _end(event.expires_at)
+    # Before it is scheduled, so that its end comes after its beginning, also if that is now.
+    await ctx.script(_ACTIVATE, overrides, [ends, override])
+    if event.expires_at:
+        expired = OverrideExpired(
+            override=override, override_type=event.override_type, ended_at=event.expires_at
+        )
+        await ctx.schedule(expired, at=event.expires_at, key=f"override-expires:{event.event_id}")
+
+
+@router.on(OverrideExpired, name="override-expiry")
+async def override_expiry(event: OverrideExpired, ctx: Context) -> None:
+    """Takes an override that has ended out of view:overrides, unless it has a later end by now; alerts administrators."""
+    await ctx.script(_DEACTIVATE, [ctx.view("overrides")], [_end(event.ended_at), event.override])
+    alert = f"override {event.override_type} has ended"
+    ctx.effects.add("HSET", ctx.view("alerts"), f"override-expired:{event.override}", alert)
+
+
+def _end(at: datetime | None) -> float:
+    return int(at.timestamp() * 1000) if at else math.inf
+
+
+# KEYS[1] active overrides by their end; ARGV[1] unix ms of the end, ARGV[2] override
+# This may run again, and late: what has ended by the server's clock is not active, whoever says so.
+_ACTIVATE = """
+local time = redis.call('TIME')
+if tonumber(ARGV[1]) and tonumber(ARGV[1]) <= time[1] * 1000 then return 0 end
+return redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+"""
+
+_DEACTIVATE = """
+local known = redis.call('ZSCORE', KEYS[1], ARGV[2])
+if known and tonumber(known) <= tonumber(ARGV[1]) then return redis.call('ZREM', KEYS[1], ARGV[2]) end
+return 0
+"""

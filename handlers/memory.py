@@ -34,15 +34,17 @@ async def user_context(event: ConversationStartedEvent, ctx: Context) -> None:
     await set_newest(ctx, f"user-context:{event.user_id}", position(event, ctx), values)
 
 
-# KEYS[1] entries, KEYS[2] this entry, KEYS[3] up to when they were purged
-# ARGV[1] unix ms, ARGV[2] entry id, ARGV[3] position, ARGV[4] user's side, ARGV[5] ai's side
+# KEYS[1] this entry, then for each scope that it belongs to two: its entries, and up to when they were purged
+# ARGV[1] unix ms, ARGV[2] entry id, ARGV[3] position, ARGV[4] user's side, ARGV[5] ai's side, ARGV[6] conversation
 # Purges and entries are handled by different groups, in any order: what was purged must not come back.
 _REMEMBER = """
-if tonumber(ARGV[1]) < tonumber(redis.call('GET', KEYS[3]) or '-inf') then return 0 end
-local known = redis.call('HGET', KEYS[2], 'at')
+for i = 3, #KEYS, 2 do
+  if tonumber(ARGV[1]) < tonumber(redis.call('GET', KEYS[i]) or '-inf') then return 0 end
+end
+local known = redis.call('HGET', KEYS[1], 'at')
 if known and known > ARGV[3] then return 0 end
-redis.call('HSET', KEYS[2], 'at', ARGV[3], 'user', ARGV[4], 'ai', ARGV[5])
-redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HSET', KEYS[1], 'at', ARGV[3], 'user', ARGV[4], 'ai', ARGV[5], 'conversation', ARGV[6])
+for i = 2, #KEYS, 2 do redis.call('ZADD', KEYS[i], ARGV[1], ARGV[2]) end
 return 1
 """
 
@@ -52,25 +54,45 @@ if tonumber(ARGV[1]) > tonumber(redis.call('GET', KEYS[1]) or '-inf') then redis
 """
 
 
+def conversation_of(event: MemoryEntryCreatedEvent | MemoryPurgedEvent) -> str:
+    """The conversation that an event belongs to; "" for none."""
+    return event.aggregate_id or "" if event.aggregate_type == "Conversation" else ""
+
+
+def scope(ctx: Context, conversation: str) -> tuple[str, str]:
+    """The entries of a conversation, or of all for "", and up to when they were purged."""
+    if not conversation:
+        return ctx.view("memory"), ctx.view("memory-purged-before")
+    return ctx.view(f"memory-of:{conversation}"), ctx.view(f"memory-purged-before:{conversation}")
+
+
 @router.on(MemoryEntryCreatedEvent, name="memory-entries")
 async def memory_entries(event: MemoryEntryCreatedEvent, ctx: Context) -> None:
-    """view:memory, a sorted set of entry ids by time; view:memory:<id>, a hash with both sides."""
-    entry = event.entry_id or str(event.event_id)
-    keys = [ctx.view("memory"), ctx.view(f"memory:{entry}"), ctx.view("memory-purged-before")]
-    at = position(event, ctx)
-    await ctx.script(_REMEMBER, keys, [millis(event), entry, at, event.user_message, event.ai_response])
+    """view:memory and view:memory-of:<conversation>, sorted sets of entry ids by time; view:memory:<id>, a hash."""
+    entry, conversation = event.entry_id or str(event.event_id), conversation_of(event)
+    keys = [ctx.view(f"memory:{entry}"), *scope(ctx, "")]
+    if conversation:
+        keys += scope(ctx, conversation)
+    said = [event.user_message, event.ai_response, conversation]
+    await ctx.script(_REMEMBER, keys, [millis(event), entry, position(event, ctx), *said])
 
 
 @router.on(MemoryPurgedEvent, name="memory-purge")
 async def memory_purge(event: MemoryPurgedEvent, ctx: Context) -> None:
-    """Takes the entries before the date out of view:memory; view:memory-purges keeps that it was done."""
+    """Takes the entries before the date out of view:memory, those of its conversation if it is the purge of one.
+
+    view:memory-purges keeps that it was done.
+    """
     before = int(event.before_date.timestamp() * 1000) if event.before_date else millis(event)
-    memory, purges = ctx.view("memory"), ctx.view("memory-purges")
-    await ctx.script(_RAISE, [ctx.view("memory-purged-before")], [before])
-    while old := await ctx.execute("ZRANGEBYSCORE", memory, "-inf", f"({before}", "LIMIT", 0, 500):
+    entries, mark = scope(ctx, conversation_of(event))
+    await ctx.script(_RAISE, [mark], [before])
+    while old := await ctx.execute("ZRANGEBYSCORE", entries, "-inf", f"({before}", "LIMIT", 0, 500):
         bodies = [ctx.view(f"memory:{entry.decode()}") for entry in old]
-        await ctx.execute_many([("DEL", *bodies), ("ZREM", memory, *old)])
-    await ctx.execute("HSET", purges, str(event.event_id), event.purged_count)
+        within = await ctx.execute_many([("HGET", body, "conversation") for body in bodies])
+        sets = {scope(ctx, conversation.decode())[0] for conversation in within if conversation}
+        removals = [("ZREM", name, *old) for name in {entries, ctx.view("memory"), *sets}]
+        await ctx.execute_many([*removals, ("DEL", *bodies)])
+    await ctx.execute("HSET", ctx.view("memory-purges"), str(event.event_id), event.purged_count)
 
 
 @router.on(KnowledgeConsolidatedEvent, name="search-index")

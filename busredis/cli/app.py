@@ -5,7 +5,23 @@ import sys
 import typer
 from rich.console import Console
 
-from busredis.cli import aggregate, dead, partitions, publish, run, server, snapshots, status
+from busredis.cli import (
+    aggregate,
+    archive,
+    dead,
+    forget,
+    groups,
+    partitions,
+    publish,
+    replay,
+    retention,
+    run,
+    schedule,
+    server,
+    snapshots,
+    status,
+)
+from busredis.cli.terminal import printable
 from busredis.errors import BusError, RegistrationError, SettingsError
 
 app = typer.Typer(
@@ -22,9 +38,15 @@ app.command("publish")(publish.publish)
 app.command("tail")(publish.tail)
 app.command("status")(status.status)
 app.command("partitions")(partitions.partitions)
+app.command("forget")(forget.forget)
+app.command("replay")(replay.replay)
 app.command("demo")(run.demo)
 app.add_typer(dead.app, name="dead")
 app.add_typer(aggregate.app, name="aggregate")
+app.add_typer(groups.app, name="groups")
+app.add_typer(retention.app, name="retention")
+app.add_typer(schedule.app, name="schedule")
+app.add_typer(archive.app, name="archive")
 app.add_typer(snapshots.app, name="snapshots")
 
 
@@ -42,5 +64,6 @@ def main() -> None:
 
 
 def _fail(error: BusError, code: int) -> None:
-    Console(stderr=True, highlight=False).print(f"busredis: {error}", markup=False, soft_wrap=True)
+    text = printable(f"busredis: {error}")
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
     sys.exit(code)

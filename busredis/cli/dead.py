@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.terminal import printable
 from busredis.client import Client
 from busredis.dead_letters import DeadLetter, DeadLetters
 
@@ -56,7 +57,8 @@ def show(
         return
     for name, value in letter.to_dict().items():
         shown = _when(value) if name.endswith("_failure") else value
-        console.print(f"{name:>14}  {shown}", markup=False, highlight=False, soft_wrap=True)
+        text = printable(str(shown), indent=16)
+        console.print(f"{name:>14}  {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("retry")
@@ -72,7 +74,7 @@ def retry(
     letters = DeadLetters(partitions)
     for letter in _chosen(client, letters, group, letter_id):
         client.run(letters.retry(letter))
-        console.print(f"redelivered to {group}: {letter.entry_id}", highlight=False)
+        console.print(printable(f"redelivered to {group}: {letter.entry_id}"), markup=False, highlight=False)
 
 
 @app.command("discard")
@@ -92,7 +94,7 @@ def discard(
         typer.confirm(f"remove {len(chosen)} dead letter(s) of {group} for good?", abort=True)
     for letter in chosen:
         client.run(letters.discard(letter))
-        console.print(f"discarded {letter.id}", highlight=False)
+        console.print(f"discarded {letter.id}", markup=False, highlight=False)
 
 
 def _chosen(client: Client, letters: DeadLetters, group: str, letter_id: str) -> list[DeadLetter]:

@@ -1,10 +1,13 @@
 """How a daemon's log looks: one line an event, as text or JSON."""
 
+import json
 import logging
 import sys
 from typing import Literal
 
 import orjson
+
+from busredis.cli.terminal import printable
 
 _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -22,12 +25,22 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # half of a surrogate pair, an integer beyond 64 bits
+            return json.dumps(line, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """One line an event; what else it says, a traceback, is indented, so that nothing it says poses as an event."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def configure(log_format: Literal["text", "json"], level: str) -> None:
     """Logs to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    text = TextFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     logging.basicConfig(level=level, handlers=[handler], force=True)

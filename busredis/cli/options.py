@@ -6,8 +6,11 @@ import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from busredis.cli.terminal import printable
 from busredis.client import Client
+from busredis.errors import SettingsError
 from busredis.keys import Keys
 from busredis.location import server_url
 from busredis.partitions import look_up
@@ -20,6 +23,16 @@ Namespace = Annotated[str | None, typer.Option("--namespace", help="Prefix of th
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of a table.")]
 
 console = Console()
+
+
+def connect_one(url: str | None, namespace: str | None) -> tuple[Client, Keys]:
+    """A client and the keys of a namespace that is not divided. Raises SettingsError if it is."""
+    client, partitions = connect(url, namespace)
+    if len(partitions) > 1:
+        raise SettingsError(
+            f"this command is for namespaces of one partition, and this one has {len(partitions)}; see docs/scaling.md"
+        )
+    return client, partitions[0]
 
 
 def connect(url: str | None, namespace: str | None) -> tuple[Client, list[Keys]]:
@@ -41,5 +54,6 @@ def print_table(title: str, columns: list[str], rows: list[list[object]]) -> Non
         is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         table.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row])
+        # Text, since what stands in brackets in a string would be taken for markup.
+        table.add_row(*[Text(f"{cell:,}" if isinstance(cell, int) else printable(str(cell))) for cell in row])
     console.print(table)

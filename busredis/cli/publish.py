@@ -13,13 +13,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from busredis.cli.lines import bounded_lines, is_cut, longest_line
 from busredis.cli.options import Namespace, Url, connect
 from busredis.client import Client
+from busredis.codec import Codec
 from busredis.commands import raw, scan
-from busredis.errors import BusError, SettingsError
+from busredis.errors import BusError, DecodeError, SettingsError
 from busredis.events import DomainEvent
 from busredis.keys import Keys
 from busredis.publisher import Publisher
+from busredis.settings import Settings
 
 #: Lines that are checked and then published together.
 _CHUNK = 1_000
@@ -27,6 +30,10 @@ _CHUNK = 1_000
 Import = Annotated[
     list[str] | None, typer.Option("--import", help="Module with the event classes; default the catalog.")
 ]
+
+
+#: How much longer an event can become than its line: 1e15 is written as 1000000000000000.0, and metadata is added.
+_GROWTH = 8
 
 
 class BadLine(BusError):
@@ -51,33 +58,52 @@ def publish(
     namespace: Namespace = None,
 ) -> None:
     """Publish one event, or a file of them: publish UserLoggedInEvent '{"username": "ada"}'."""
-    _import(modules)
-    if jsonl is None and (event_type is None or json is None):
-        raise SettingsError("name an event type and its JSON, or --jsonl FILE: busredis publish TYPE '{...}'")
+    _check_use(event_type, json, jsonl, key)
+    import_classes(modules)
+    limit = Settings.load(url=url, namespace=namespace).max_event_bytes
     with ExitStack() as stack:
         if jsonl is None:
             assert event_type is not None
             assert json is not None
-            event = _parse(json.encode(), "the JSON", event_type)
+            event = parse(json.encode("utf-8", "surrogateescape"), "the JSON", limit, event_type)
             publisher = stack.enter_context(Publisher(url, namespace=namespace))
             typer.echo(publisher.publish(event, key=key))
             return
         publisher = stack.enter_context(Publisher(url, namespace=namespace))
         lines = stack.enter_context(_open(jsonl))
         total = Path(jsonl).stat().st_size if jsonl != "-" else None
-        output = stack.enter_context(rejects.open("ab")) if rejects else None
+        output = stack.enter_context(_open_rejects(rejects)) if rejects else None
         progress = stack.enter_context(_progress())
-        _publish_lines(publisher, _counted(lines, progress, total), output)
+        bounded = bounded_lines(lines, longest_line(limit), output.write if output else len)
+        _publish_lines(publisher, _counted(bounded, progress, total), limit, output)
 
 
-def _publish_lines(publisher: Publisher, lines: Iterable[bytes], rejects: BinaryIO | None) -> None:
+def _check_use(event_type: str | None, json: str | None, jsonl: str | None, key: str | None) -> None:
+    if jsonl is None and (event_type is None or json is None):
+        raise SettingsError("name an event type and its JSON, or --jsonl FILE: busredis publish TYPE '{...}'")
+    if jsonl is not None and event_type is not None:
+        raise SettingsError("give either an event type and its JSON, or --jsonl FILE")
+    if jsonl is not None and key is not None:
+        raise SettingsError("--key is for a single event, not for --jsonl")
+    check_key(key)
+
+
+def check_key(key: str | None) -> None:
+    """Raises SettingsError if a key cannot be shown."""
+    if key is not None and not key.isprintable():
+        raise SettingsError("--key: that is no text, or has control characters in it")
+
+
+def _publish_lines(
+    publisher: Publisher, lines: Iterable[bytes], limit: int, rejects: BinaryIO | None
+) -> None:
     started, published, bad = time.monotonic(), 0, 0
     waiting: list[DomainEvent] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            waiting.append(_parse(line, f"line {number}", None))
+            waiting.append(parse(line, f"line {number}", limit))
         except BadLine:
             bad += 1
             if rejects is None:
@@ -85,7 +111,8 @@ def _publish_lines(publisher: Publisher, lines: Iterable[bytes], rejects: Binary
                 published += len(publisher.publish_many(waiting))
                 _say(f"published {published:,} event(s) before the bad line")
                 raise
-            rejects.write(line if line.endswith(b"\n") else line + b"\n")
+            ends = line.endswith(b"\n") or is_cut(line, longest_line(limit))
+            rejects.write(line if ends else line + b"\n")
         if len(waiting) >= _CHUNK:
             published += len(publisher.publish_many(waiting))
             waiting.clear()
@@ -99,14 +126,28 @@ def _publish_lines(publisher: Publisher, lines: Iterable[bytes], rejects: Binary
         raise typer.Exit(1)
 
 
-def _parse(raw_json: bytes, place: str, event_type: str | None) -> DomainEvent:
+def parse(raw_json: bytes, place: str, limit: int, event_type: str | None = None) -> DomainEvent:
+    """The event, or one of `event_type` with this payload; its JSON has at most `limit` bytes. Raises BadLine that names the place."""
+    longest = longest_line(limit)
+    if is_cut(raw_json, longest):
+        raise BadLine(f"{place} is no event: it is longer than {longest:,} bytes")
     try:
-        data: Any = orjson.loads(raw_json)
-        if event_type is not None and isinstance(data, dict):
-            data = {"event_type": event_type, **(data if "payload" in data else {"payload": data})}
-        return DomainEvent.from_dict(data)
+        event = _event(orjson.loads(raw_json), event_type)
+        if len(raw_json) > limit // _GROWTH:
+            Codec(limit).encode(event)  # here, where the place is known
     except (BusError, orjson.JSONDecodeError) as error:
         raise BadLine(f"{place} is no event: {error}") from None
+    return event
+
+
+def _event(data: Any, event_type: str | None) -> DomainEvent:
+    if event_type is not None and isinstance(data, dict):
+        data = data if "payload" in data else {"payload": data}
+        found = data.get("event_type", event_type)
+        if found != event_type:
+            raise DecodeError("unknown-type", f"event_type is {str(found)[:80]!r}, not {event_type!r}")
+        data = {**data, "event_type": event_type}
+    return DomainEvent.from_dict(data)
 
 
 def tail(
@@ -160,9 +201,12 @@ def _print_entry(event_type: str, entry_id: bytes, fields: list[bytes]) -> None:
     typer.echo(orjson.dumps({"id": entry_id.decode(), "event_type": event_type, **found}).decode())
 
 
-def _import(modules: list[str] | None) -> None:
+def import_classes(modules: list[str] | None) -> None:
+    """Imports these modules, or the catalog, so that their event classes are known. Raises SettingsError."""
     sys.path.insert(0, "")
     for name in modules or ["busredis.catalog"]:
+        if not name or name.startswith("."):
+            raise SettingsError(f"--import {name!r} names no module: write shop.events")
         try:
             import_module(name)
         except ModuleNotFoundError as error:
@@ -176,6 +220,13 @@ def _open(jsonl: str) -> BinaryIO:
         return Path(jsonl).open("rb")
     except OSError as error:
         raise SettingsError(f"--jsonl {jsonl}: {error.strerror}") from error
+
+
+def _open_rejects(rejects: Path) -> BinaryIO:
+    try:
+        return rejects.open("ab")
+    except OSError as error:
+        raise SettingsError(f"--rejects {rejects}: {error.strerror}") from error
 
 
 def _progress() -> Progress:

@@ -1,6 +1,6 @@
 """status: what is going on."""
 
-from busredis.cli.options import Json, Namespace, Url, connect, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
 from busredis.histories import AggregateStatus
 from busredis.status import GroupStatus, read_status
 
@@ -13,16 +13,25 @@ def status(*, url: Url = None, namespace: Namespace = None, json: Json = False) 
         print_json(found)
         return
     streams: list[list[object]] = [
-        [s.event_type, s.length, s.bytes, round(s.bytes / s.length) if s.length else 0, s.last_id or "-"]
+        [
+            *(s.event_type, s.length, s.bytes, round(s.bytes / s.length) if s.length else 0),
+            *(s.last_id or "-", s.retention, s.pinned_by or "-"),
+        ]
         for s in found.streams
     ]
-    print_table("Streams", ["event type", "entries", "bytes", "bytes/entry", "last id"], streams)
+    columns = ["event type", "entries", "bytes", "bytes/entry", "last id", "retention", "pinned by"]
+    print_table("Streams", columns, streams)
     if found.aggregates:
         print_table(
             "Aggregates",
             ["type", "aggregates", "bytes/reference", "snapshots", "bytes/snapshot"],
             [_aggregate_row(aggregates) for aggregates in found.aggregates],
         )
+    if found.schedule.waiting:
+        overdue = (
+            f", the first is overdue by {found.schedule.overdue:,.1f} s" if found.schedule.overdue else ""
+        )
+        console.print(f"Schedule: {found.schedule.waiting:,} event(s) wait{overdue}", highlight=False)
     print_table(
         "Groups",
         ["group", "types", "lag", "pending", "waiting", "dead", "oldest unread", "oldest pending"],

@@ -11,6 +11,7 @@ log = logging.getLogger("busredis.supervisor")
 
 #: A child that ends with an error sooner than this is waited for, so that a broken start does not spin.
 _CALM_SECONDS = 1.0
+_SIGNALS = (-signal.SIGTERM, -signal.SIGINT)
 
 
 def supervise(arguments: list[str], processes: int) -> int:
@@ -31,7 +32,8 @@ def supervise(arguments: list[str], processes: int) -> int:
         for child in [child for child in children if child.poll() is not None]:
             children.remove(child)
             if child.returncode in (0, 2) or stopping.is_set():
-                codes.append(child.returncode)
+                # One that the signal ended had not begun to listen for it, and so held nothing.
+                codes.append(0 if child.returncode in _SIGNALS else child.returncode)
                 continue
             log.error("daemon process %d ended with code %d, it is replaced", child.pid, child.returncode)
             stopping.wait(_CALM_SECONDS)

@@ -63,6 +63,8 @@ def _modules(name: str) -> list[ModuleType]:
 
 
 def _import(name: str) -> ModuleType:
+    if not name or name.startswith("."):
+        raise SettingsError(f"{name!r} names no module: write shop.handlers, or shop.handlers:router")
     try:
         return import_module(name)
     except ModuleNotFoundError as error:

@@ -94,9 +94,17 @@ class Consumer:
         for stream, entries in reply:
             name = stream.decode()
             for entry_id, fields in entries:
-                self.take(
-                    Delivery(name, self._classes[name], entry_id, fields, 1, self.pending.consumer, now)
+                delivery = Delivery(
+                    name, self._classes[name], entry_id, fields, 1, self.pending.consumer, now
                 )
+                self.take(self._marked(delivery))
+
+    def _marked(self, delivery: Delivery) -> Delivery:
+        """A delivery, with what a replay makes of it."""
+        if self.pending.is_replay(delivery.stream, delivery.id):
+            delivery.replaying = True
+            delivery.left_out = self.process.handler.side_effects and not self.pending.with_side_effects
+        return delivery
 
     def take(self, delivery: Delivery) -> None:
         """Holds a delivery and gives it to the lanes."""
@@ -179,7 +187,7 @@ class Consumer:
         if fields is None:
             return None
         gone = fields == []
-        return Delivery(
+        delivery = Delivery(
             stream=row.stream,
             event_class=self._classes[row.stream],
             id=row.id,
@@ -188,6 +196,7 @@ class Consumer:
             holder=row.holder if gone else self.pending.consumer,
             taken_at=time.monotonic(),
         )
+        return self._marked(delivery)
 
     def stop(self) -> None:
         """Reads no more; a read that blocks ends within `block`."""

@@ -5,27 +5,32 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from busredis.client import AsyncClient, Client
 from busredis.codec import Codec
+from busredis.daemon.chosen import chosen
 from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
 from busredis.daemon.lease import Lease
 from busredis.daemon.reader import SharedReader, reader_for
 from busredis.daemon.reclaimer import Reclaimer
+from busredis.daemon.retainer import Retainer
+from busredis.daemon.scheduler import Scheduler
 from busredis.daemon.signals import on_stop
 from busredis.delivery.context import Tools
 from busredis.delivery.lanes import Gate
 from busredis.delivery.pending import Pending
 from busredis.delivery.process import Process
-from busredis.errors import CommandRefused, RegistrationError, ServerError
-from busredis.events import registry
+from busredis.errors import CommandRefused, ServerError
+from busredis.events import DomainEvent, registry
 from busredis.keys import Keys
 from busredis.location import server_url
 from busredis.partitions import learn
+from busredis.privacy import vault_of
 from busredis.publisher import AsyncPublisher
+from busredis.retention import Retention
 from busredis.router import Handler, Router
 from busredis.settings import Settings
 
@@ -43,7 +48,10 @@ class Daemon:
 
     Each event is handled at least once by each group, in order per stream while nothing fails, or becomes a dead
     letter of that group. `run()` blocks until SIGTERM or SIGINT; `serve()` is the same on a running loop. With `burst`
-    it ends once nothing is left to do. `groups` runs only these handlers. `options` are fields of Settings.
+    it ends once nothing is left to do. `groups` runs only these handlers. `retention` says how long the entries of event
+    types are kept, for those of which nothing is said on the server yet. `options` are fields of Settings.
+
+    Every daemon appends scheduled events that fall due, and one at a time trims what no group needs any more.
     """
 
     def __init__(
@@ -53,18 +61,20 @@ class Daemon:
         namespace: str | None = None,
         groups: list[str] | None = None,
         burst: bool = False,
+        retention: Mapping[type[DomainEvent], Retention] | None = None,
         **options: Any,
     ) -> None:
         if burst:
             options.setdefault("block", _BURST_BLOCK)
         self.settings = Settings.load(url=url, namespace=namespace, **options)
-        self.handlers = _chosen(routers, groups)
+        self.handlers = chosen(routers, groups)
         registry.check()
         for handler in self.handlers:
             handler.event_classes()
         self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex[:6]}".replace(" ", "")
         self._url = server_url(self.settings)
         self._burst = burst
+        self._retention = {cls.type_name: kept for cls, kept in (retention or {}).items()}
         self._stopping: asyncio.Event | None = None
         self._now: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -121,13 +131,20 @@ class Daemon:
         ]
         gate.lanes = list({id(consumer.lanes): consumer.lanes for consumer in consumers}.values())
         reclaimers = [Reclaimer(consumer, gate, self.settings) for consumer in consumers]
+        chores = (
+            [Scheduler(keys, client, self.settings, self.name) for keys in partitions],
+            [
+                Retainer(keys, client, self.name, self.settings.trim_every, self._retention)
+                for keys in partitions
+            ],
+        )
         lease = Lease(Client(self._url, timeout=_TIMEOUT), consumers, self.settings)
         lease.start()
         beat = asyncio.create_task(lease.beat())
         try:
             reading = AsyncClient(self._url, timeout=self.settings.block + BLOCK_MARGIN)
             async with reader_for(reading, self.settings.block, is_shared=is_divided) as reader:
-                await self._run(consumers, reclaimers, reader)
+                await self._run(consumers, reclaimers, chores, reader)
         finally:
             beat.cancel()
             # Last, since what still runs must keep its lease until it is settled or handed back.
@@ -137,7 +154,7 @@ class Daemon:
     def _consumers(
         self, handler: Handler, tools: Tools, gate: Gate, partitions: list[Keys]
     ) -> list[Consumer]:
-        process = Process(handler, Codec(self.settings.max_event_bytes), tools)
+        process = Process(handler, Codec(self.settings.max_event_bytes, vault_of(self.settings)), tools)
         share = max(1, self.settings.prefetch // len(partitions))
         settings = self.settings.model_copy(update={"prefetch": share})
         found = []
@@ -148,7 +165,11 @@ class Daemon:
         return found
 
     async def _run(
-        self, consumers: list[Consumer], reclaimers: list[Reclaimer], reader: AsyncClient | SharedReader
+        self,
+        consumers: list[Consumer],
+        reclaimers: list[Reclaimer],
+        chores: tuple[list[Scheduler], list[Retainer]],
+        reader: AsyncClient | SharedReader,
     ) -> None:
         assert self._stopping is not None
         await self._prepare(consumers)
@@ -158,10 +179,11 @@ class Daemon:
             consumer.use_reader(reader)
             reading.append(asyncio.create_task(consumer.run()))
         reading += [asyncio.create_task(reclaimer.run()) for reclaimer in reclaimers]
+        reading += [asyncio.create_task(chore.run()) for chore in _both(chores)]
         log.info("daemon %s runs %s", self.name, ", ".join(handler.name for handler in self.handlers))
         stopped = asyncio.create_task(self._stopping.wait())
         watch = (
-            [stopped, asyncio.create_task(self._until_empty(consumers, reclaimers))]
+            [stopped, asyncio.create_task(self._until_empty(consumers, reclaimers, chores[0]))]
             if self._burst
             else [stopped]
         )
@@ -169,6 +191,8 @@ class Daemon:
         for consumer, reclaimer in zip(consumers, reclaimers, strict=True):
             consumer.stop()
             reclaimer.stop()
+        for chore in _both(chores):
+            chore.stop()
         await self._drain(consumers, reading)
         for task in [*watch, *settlers, *reading]:
             task.cancel()
@@ -237,41 +261,38 @@ class Daemon:
         for task in flushing:
             task.cancel()
 
-    async def _until_empty(self, consumers: list[Consumer], reclaimers: list[Reclaimer]) -> None:
-        """Returns when every group has read all and nothing is pending in it, whoever holds it.
+    async def _until_empty(
+        self, consumers: list[Consumer], reclaimers: list[Reclaimer], schedulers: list[Scheduler]
+    ) -> None:
+        """Returns when every group has read all, nothing is pending in it, whoever holds it, and nothing is due.
 
         What a handler publishes is there before its own entry is settled: a read that began after the last settlement
         and found nothing leaves nothing out.
         """
         while True:
             await asyncio.sleep(0.02)
-            settled_at = max(consumer.settled_at for consumer in consumers)
+            settled_at = _latest(consumers, schedulers)
             if any(c.settler.held or c.empty_since <= settled_at for c in consumers):
                 continue
             try:
                 for reclaimer in reclaimers:
                     await reclaimer.sweep()
+                for scheduler in schedulers:
+                    await scheduler.look()
             except ServerError:
                 continue
             if (
                 all(r.pending_in_group == 0 for r in reclaimers)
                 and all(c.empty_since > settled_at and not c.settler.held for c in consumers)
-                and settled_at == max(consumer.settled_at for consumer in consumers)
+                and settled_at == _latest(consumers, schedulers)
             ):
                 return
 
 
-def _chosen(routers: tuple[Router, ...], groups: list[str] | None) -> list[Handler]:
-    merged = Router()
-    for router in routers:
-        merged.include(router)
-    handlers = [handler for handler in merged if groups is None or handler.name in groups]
-    known = {handler.name for handler in merged}
-    if groups is not None and set(groups) - known:
-        missing = ", ".join(sorted(set(groups) - known))
-        raise RegistrationError(
-            f"no handler is named {missing}; there are {', '.join(sorted(known)) or 'none'}"
-        )
-    if not handlers:
-        raise RegistrationError("no handler to run: register one with @router.on(EventClass)")
-    return handlers
+def _both(chores: tuple[list[Scheduler], list[Retainer]]) -> list[Scheduler | Retainer]:
+    return [*chores[0], *chores[1]]
+
+
+def _latest(consumers: list[Consumer], schedulers: list[Scheduler]) -> float:
+    """When something was settled or appended here last."""
+    return max(*(one.appended_at for one in schedulers), *(one.settled_at for one in consumers))

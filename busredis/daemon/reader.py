@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 from busredis.client import AsyncClient
-from busredis.commands import Arg, Flow, Request, many
+from busredis.commands import Arg, Flow, many
 from busredis.errors import ServerError
 
 Result = TypeVar("Result")
@@ -26,9 +27,9 @@ _SHARE = 1 / 20
 
 @dataclass(slots=True, eq=False)
 class _Wish:
-    """One read that waits: until there is an entry, or until its time is over."""
+    """One read that waits: until there is an entry, or until its time is over. The first command is the read itself."""
 
-    command: tuple[Arg, ...]
+    commands: list[tuple[Arg, ...]]
     until: float
     reply: asyncio.Future[Any]
 
@@ -45,11 +46,11 @@ class SharedReader:
 
     async def run(self, flow: Flow[Result]) -> Result:
         """The result of a read; raises what AsyncClient.run raises."""
-        [command] = next(flow).commands
+        request = next(flow)
         loop = asyncio.get_running_loop()
-        at = command.index("BLOCK")
-        wish = _Wish((*command[:at], *command[at + 2 :]), loop.time() + self._block, loop.create_future())
-        node = self._client.node_of(Request((command,)))
+        commands = [_unblocked(command) for command in request.commands]
+        wish = _Wish(commands, loop.time() + self._block, loop.create_future())
+        node = self._client.node_of(request)
         self._wishes.setdefault(node, []).append(wish)
         if node not in self._wakes:
             self._wakes[node] = asyncio.Event()
@@ -58,7 +59,8 @@ class SharedReader:
             task.add_done_callback(partial(self._ended, node))
         self._wakes[node].set()
         try:
-            flow.send(await wish.reply)
+            replies = await wish.reply
+            flow.send(replies if request.together else replies[0])
         except StopIteration as stop:
             return cast("Result", stop.value)
         raise AssertionError("a read is one request")
@@ -79,11 +81,13 @@ class SharedReader:
 
     async def _round(self, wishes: list[_Wish]) -> bool:
         try:
-            replies = await self._client.run(many([wish.command for wish in wishes]))
+            replies = await self._client.run(many([command for wish in wishes for command in wish.commands]))
         except ServerError as error:
-            replies = [error] * len(wishes)
-        now, was_found = asyncio.get_running_loop().time(), False
-        for wish, reply in zip(wishes, replies, strict=True):
+            replies = [error for wish in wishes for _ in wish.commands]
+        now, was_found, rest = asyncio.get_running_loop().time(), False, iter(replies)
+        for wish in wishes:
+            own = list(islice(rest, len(wish.commands)))
+            reply = own[0]
             if wish.reply.done():
                 # Cancelled: what was read for it is pending, and found there when its lease ends.
                 continue
@@ -92,7 +96,7 @@ class SharedReader:
                 wish.reply.set_exception(type(reply)(str(reply)))
             elif reply or now >= wish.until:
                 was_found = was_found or bool(reply)
-                wish.reply.set_result(reply)
+                wish.reply.set_result(own)
         return was_found
 
     def _ended(self, node: str, task: asyncio.Task[None]) -> None:
@@ -107,6 +111,13 @@ class SharedReader:
             with suppress(asyncio.CancelledError):
                 await task
         await self._client.close()
+
+
+def _unblocked(command: tuple[Arg, ...]) -> tuple[Arg, ...]:
+    if "BLOCK" not in command:
+        return command
+    at = command.index("BLOCK")
+    return (*command[:at], *command[at + 2 :])
 
 
 @asynccontextmanager

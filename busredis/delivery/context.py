@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from busredis.commands import Arg, many, raw, script
@@ -35,7 +35,8 @@ class Tools:
 class Context:
     """The delivery that is being handled: which entry, which attempt, and the means to act on it.
 
-    `entry_id` rises strictly over all event types of a partition. `attempt` counts from 1.
+    `entry_id` rises strictly over all event types of a partition. `attempt` counts from 1. `replaying`: the group has had
+    this event before, and is given it again by a replay.
     """
 
     entry_id: str
@@ -45,6 +46,7 @@ class Context:
     max_attempts: int
     tools: Tools | None = None
     replaying: bool = False
+    may_publish: bool = True
     #: What `effects` has gathered, if it was used.
     gathered: Effects | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -102,13 +104,31 @@ class Context:
     async def publish(self, event: DomainEvent, *, key: str | None = None) -> str:
         """Publishes an event that this one caused; see Publisher.publish.
 
-        A handler may run again: with `key` (say, the id of its event and a word) the event is stored once.
+        A handler may run again: with `key` (say, the id of its event and a word) the event is stored once. In a replay only
+        handlers that were declared with `side_effects=True` may publish: RuntimeError.
         """
+        if not self.may_publish:
+            raise RuntimeError(f"{self.group} publishes in a replay: declare it with side_effects=True")
         return await self._tools().publisher.publish(event, key=key)
+
+    async def schedule(
+        self,
+        event: DomainEvent,
+        *,
+        at: datetime | None = None,
+        delay: timedelta | float | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Schedules an event that this one caused; returns the id for `busredis schedule cancel`; see Publisher.schedule.
+
+        A handler may run again: with `key` the event is scheduled and appended once.
+        """
+        return await self._tools().publisher.schedule(event, at=at, delay=delay, key=key)
 
     def _keys(self) -> "Keys":
         """Those of this event's partition."""
-        return self._tools().keys.at(self.stream)
+        keys = self._tools().keys
+        return keys if self.stream.startswith(f"{keys.tag}:") else keys.at(self.stream)
 
     def _tools(self) -> Tools:
         if self.tools is None:

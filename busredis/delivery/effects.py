@@ -150,7 +150,7 @@ class Effects:
             raise EffectRefused(
                 f"{name}: the key must be a str, as from ctx.view(...), not {type(key).__name__}"
             )
-        if key.startswith(self._keys.view("")):
+        if self._keys.is_view(key):
             return
         if not key.startswith(f"{self._keys.tag}:"):
             raise EffectRefused(

@@ -27,6 +27,10 @@ class Delivery:
     started_at: float = 0.0
     ended_at: float = 0.0
     lost: bool = False
+    #: The group has had this entry before, and is given it again by a replay.
+    replaying: bool = False
+    #: Its handler has side effects, and the replay leaves it out.
+    left_out: bool = False
 
     @property
     def entry_id(self) -> str:
@@ -68,6 +72,7 @@ class Outcome:
 
 
 ACK = Outcome(Verdict.ACK)
+LEFT_OUT = Outcome(Verdict.ACK, "left out of the replay")
 RELEASE = Outcome(Verdict.RELEASE, counts=False)
 
 

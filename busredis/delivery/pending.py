@@ -8,7 +8,7 @@ from typing import Any
 from busredis.commands import Arg, Flow, many, pairs, raw, script
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.errors import ServerError
-from busredis.keys import WAITING, Keys
+from busredis.keys import WAITING, Keys, parse_id
 
 #: Most rows that one sweep looks at, for each stream and consumer.
 PAGE = 200
@@ -44,7 +44,11 @@ class Pending:
     group: str
     consumer: str
     streams: list[str]
+    #: A shadow group: whatever it is given, the group that it stands for has had.
+    is_shadow: bool = False
     _cursors: dict[str, str] = field(default_factory=dict)
+    #: What replay:<group> says.
+    _replays: dict[str, bytes] = field(default_factory=dict)
 
     def ensure(self, start_id: str, *, restore: bool) -> Flow[list[str]]:
         """Creates the group where it is missing; returns the streams where it was. An existing group is not moved.
@@ -57,6 +61,8 @@ class Pending:
             ("XGROUP", "CREATE", stream, self.group, known.get(stream, first), "MKSTREAM")
             for stream in self.streams
         ]
+        # Known before it is there: retention keeps what the checkpoints of known groups still need.
+        yield from raw("SADD", self.keys.groups, self.group)
         replies = yield from many(commands)
         created = []
         for stream, reply in zip(self.streams, replies, strict=True):
@@ -70,8 +76,29 @@ class Pending:
         """New entries, at most `count` a stream, raw: `[[stream, [[id, fields], ...]], ...]`."""
         wait: tuple[Arg, ...] = () if block_ms is None else ("BLOCK", block_ms)
         head: tuple[Arg, ...] = ("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", count)
-        reply = yield from raw(*head, *wait, "STREAMS", *streams, *(">" for _ in streams))
+        read: tuple[Arg, ...] = (*head, *wait, "STREAMS", *streams, *(">" for _ in streams))
+        # Behind the read: a replay moves the group and says so in one step, so what is given again is known to be.
+        reply, replays = yield from many([read, ("HGETALL", self.keys.replay(self.group))])
+        for found in (reply, replays):
+            if isinstance(found, ServerError):
+                raise found
+        self._replays = pairs(replays)
         return reply or []
+
+    def is_replay(self, stream: str, entry_id: bytes) -> bool:
+        """Whether the group has had this entry before, as far as the last look at the server says."""
+        until = self._replays.get(stream) if self._replays else None
+        return self.is_shadow or (
+            until is not None and parse_id(entry_id.decode()) <= parse_id(until.decode())
+        )
+
+    @property
+    def with_side_effects(self) -> bool:
+        """Whether the replay was asked to run handlers with side effects."""
+        return self.is_shadow or self._replays.get("side-effects") == b"1"
+
+    def _look_at_replays(self) -> Flow[None]:
+        self._replays = pairs((yield from raw("HGETALL", self.keys.replay(self.group))))
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> Flow[set[bytes]]:
         """Acknowledges what this consumer still holds; returns the ids of the rest."""
@@ -177,8 +204,9 @@ class Pending:
     def sweep(self, lease_ms: int) -> Flow[Sweep]:
         """What waits or is held by a silent consumer; goes on where the last sweep stopped."""
         starts = [self._cursors.get(stream, "-") for stream in self.streams]
-        keys = [self.keys.checkpoint(self.group), *self.streams]
+        keys = [self.keys.checkpoint(self.group), self.keys.replay(self.group), *self.streams]
         replies = yield from script("sweep", keys, [self.group, lease_ms, PAGE, *starts])
+        yield from self._look_at_replays()
         found = Sweep([], 0, [])
         pending = 0
         for stream, reply in zip(self.streams, replies, strict=True):
@@ -198,6 +226,7 @@ class Pending:
         for stream in self.streams:
             reply = yield from raw("XPENDING", stream, self.group, "-", "+", 100_000, self.consumer)
             rows += [Row(stream, id_, holder.decode(), idle, count) for id_, holder, idle, count in reply]
+        yield from self._look_at_replays()
         return rows
 
     def forget_consumers(self, silent_ms: int) -> Flow[int]:

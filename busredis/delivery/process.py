@@ -9,6 +9,7 @@ from busredis.context import current_event
 from busredis.delivery.context import Context, Tools
 from busredis.delivery.model import (
     ACK,
+    LEFT_OUT,
     MAX_TRACEBACK,
     RELEASE,
     Delivery,
@@ -35,7 +36,9 @@ class Process:
 
     async def run(self, delivery: Delivery) -> Outcome:
         """One attempt of an async handler, on the loop."""
-        delivery.started_at = time.monotonic()
+        delivery.started_at = delivery.ended_at = time.monotonic()
+        if delivery.left_out:
+            return LEFT_OUT
         token = current_event.set(None)
         try:
             event = self._decode(delivery)
@@ -66,7 +69,9 @@ class Process:
 
     def run_blocking(self, delivery: Delivery) -> Outcome:
         """One attempt of a sync handler, in a thread; its timeout is watched by who waits for the thread."""
-        delivery.started_at = time.monotonic()
+        delivery.started_at = delivery.ended_at = time.monotonic()
+        if delivery.left_out:
+            return LEFT_OUT
         token = current_event.set(None)
         try:
             event = self._decode(delivery)
@@ -111,6 +116,8 @@ class Process:
             delivery.attempt,
             handler.max_attempts,
             self._tools,
+            replaying=delivery.replaying,
+            may_publish=handler.side_effects or not delivery.replaying,
         )
 
     def judge(self, error: BaseException, delivery: Delivery) -> Outcome:

@@ -20,6 +20,7 @@ from pydantic import (
 from busredis.errors import DecodeError, EncodeError, RegistrationError
 from busredis.events.fields import META, OptionalText, sort_fields, valid_type_name, wire_place
 from busredis.events.ids import new_event_id
+from busredis.events.personal import Personal, check_forgotten, find_personal, forgotten_value
 from busredis.events.registry import Registry
 from busredis.events.wire import check_object, check_payload, describe, dumps
 from busredis.json_value import freeze_document
@@ -38,6 +39,14 @@ def _utc(value: datetime) -> datetime:
         return value if value.tzinfo is UTC else value.astimezone(UTC)
     except OverflowError:
         raise ValueError("the time is outside of the years 1 to 9999 in UTC") from None
+
+
+def _valid_version(type_name: str, version: int | None) -> int:
+    if version is None:
+        return 1
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise RegistrationError(f"{type_name}: event_version is a whole number from 1, not {version!r}")
+    return version
 
 
 def _now() -> datetime:
@@ -87,19 +96,27 @@ class DomainEvent(BaseModel):
     _metadata_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
     _payload_fields: ClassVar[tuple[str, ...]] = ()
     _attributes: ClassVar[dict[str, str]] = {}
+    #: Personal fields, and what each reads as once it is forgotten.
+    personal: ClassVar[dict[str, Personal]] = {}
+    forgotten: ClassVar[dict[str, str | None]] = {}
 
     @classmethod
     def __pydantic_init_subclass__(  # type: ignore[override]
         cls, *, event_type: str | None = None, event_version: int | None = None
     ) -> None:
         cls.type_name = valid_type_name(event_type or cls.__name__)
-        cls.version = event_version or 1
+        cls.version = _valid_version(cls.type_name, event_version)
         cls.upcasters = {}
         cls._metadata_fields, cls._payload_fields = sort_fields(cls, DomainEvent.__pydantic_fields__)
         cls._attributes = dict(cls._metadata_fields)
         cls.__pydantic_fields__["event_type"].default = cls.type_name
         cls.__pydantic_fields__["event_version"].default = cls.version
+        cls.personal = find_personal(cls, cls._payload_fields)
+        fields = cls.__pydantic_fields__
+        cls.forgotten = {name: forgotten_value(fields[name].annotation) for name in cls.personal}
         cls.model_rebuild(force=True)
+        if cls.forgotten:
+            check_forgotten(cls, cls.forgotten)
         registry.add(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

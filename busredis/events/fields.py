@@ -49,7 +49,7 @@ METADATA = (
 
 def valid_type_name(name: str) -> str:
     """`name`, if an event type can have it. Raises RegistrationError."""
-    if not EVENT_TYPE_PATTERN.fullmatch(name):
+    if not isinstance(name, str) or not EVENT_TYPE_PATTERN.fullmatch(name):
         raise RegistrationError(
             f"event type {name!r} is not a name: letters, digits, '_', '.', '-', at most 128"
         )

@@ -10,7 +10,12 @@ from busredis.errors import DecodeError, EncodeError
 
 
 def check_payload(raw: bytes) -> None:
-    check_object(orjson.loads(raw).get("payload"))
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        # pydantic reads integers of any length, and orjson none that is beyond a float.
+        raise DecodeError("json", f"event: {error}") from None
+    check_object(document.get("payload"))
 
 
 def check_object(payload: object) -> None:

@@ -112,6 +112,7 @@ local function add(stream, json)
   local id = string.format('%.0f-%.0f', ms, seq)
   local reply = xadd(stream, id, json)
   if type(reply) == 'table' and reply.err then
+    if string.find(reply.err, 'exhausted', 1, true) then return nil, 'EXHAUSTED ' .. stream .. ' holds the last id' end
     if not string.find(reply.err, 'equal or smaller', 1, true) then return nil, reply.err end
     -- Another program's XADD is ahead of our clock: go on behind it.
     local last = info(stream)['last-generated-id']

@@ -1,6 +1,6 @@
 -- Reads a page of the history of an aggregate with the events it refers to, from its snapshot on if that can be used.
 --
--- KEYS[1]  aggregate:<Type>:<id>   KEYS[2] snapshot:<Type>:<id>
+-- KEYS[1]  aggregate:<Type>:<id>   KEYS[2] snapshot:<Type>:<id>   KEYS[3] personal
 -- ARGV[1]  what stands before the event type in the key of a stream
 -- ARGV[2]  read versions above this one
 -- ARGV[3]  up to this version ("": the newest)
@@ -9,10 +9,10 @@
 -- ARGV[7]  fingerprint of the schema that a snapshot must have ("": no snapshot is wanted)
 -- ARGV[8]  1: backward, from the newest to the oldest
 --
--- Returns  { version of the history, version up to which was asked, version from which was read, snapshot, events }:
+-- Returns  { version of the history, version up to which was asked, version from which was read, snapshot, events,
+--            how many subjects were forgotten by now }:
 --          snapshot is what became of it (missing, later, schema, ahead, foreign) or { version, state, taken_at, position };
---          events has for each three: type, entry id, JSON
--- Errors   DAMAGED <what is wrong>
+--          events has for each three: type, entry id, JSON (nothing if it is not in its stream any more)
 
 -- The nth reference, "<event type> <entry id>", is that to version n.
 local function position(version)
@@ -20,6 +20,7 @@ local function position(version)
   return found and string.match(found, ' (%S+)$')
 end
 
+local erasures = redis.call('HGET', KEYS[3], 'erasures') or '0'
 local version = redis.call('LLEN', KEYS[1])
 local upto = math.min(tonumber(ARGV[3]) or version, version)
 
@@ -70,7 +71,7 @@ local events, bytes, limit = {}, 0, tonumber(ARGV[6])
 local function add(reference, fields)
   local n, json = #events, fields[2]
   events[n + 1], events[n + 2], events[n + 3] = reference.kind, reference.id, json
-  bytes = bytes + #json
+  if json then bytes = bytes + #json end
   return bytes < limit
 end
 
@@ -96,15 +97,11 @@ while i <= #references do
     local fields = near[reference.id]
     if not fields then
       local entry = single(reference)
-      if not entry then
-        return redis.error_reply(string.format('DAMAGED version %d: its event %s is not in the stream of %s',
-          reference.version, reference.id, reference.kind))
-      end
-      fields = entry[2]
+      fields = entry and entry[2] or { '', false }
     end
-    if not add(reference, fields) then return { version, upto, after, snapshot, events } end
+    if not add(reference, fields) then return { version, upto, after, snapshot, events, erasures } end
   end
   i = last + 1
 end
 
-return { version, upto, after, snapshot, events }
+return { version, upto, after, snapshot, events, erasures }

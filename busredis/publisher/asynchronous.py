@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,7 +15,11 @@ from busredis.location import server_url
 from busredis.partitions import choose, learn
 from busredis.publisher.pieces import Pieces
 from busredis.publisher.queue import Queue
+from busredis.schedule import Change, Delay, Scheduled, Schedules, find_scheduled, soonest
 from busredis.settings import Settings
+
+#: What is told of when the server cannot be asked how the schedule is divided.
+_SCHEDULE = Record("a change of the schedule", b"")
 
 
 class AsyncPublisher:
@@ -31,7 +36,9 @@ class AsyncPublisher:
         self._client = AsyncClient(server_url(self._settings), timeout=self._settings.publish_timeout)
         #: One a partition, once it is known how many there are.
         self._queues: list[Queue] = []
+        self._schedule, self._schedules = Schedules(self._settings), list[Schedules]()
         self._learning: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -66,6 +73,53 @@ class AsyncPublisher:
             if piece.partition == number:
                 found.confirm(piece, await queue.add(piece.batch))
 
+    async def schedule(
+        self,
+        event: DomainEvent,
+        *,
+        at: datetime | None = None,
+        delay: Delay | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Stores an event that a daemon will append when it is due; see Publisher.schedule."""
+        change = self._schedule.add(event, at=at, delay=delay, key=key)
+        await self._ready([_SCHEDULE])
+        await self._change(change, [choose(self._schedules, event, key)])
+        return change.id
+
+    async def cancel(self, schedule_id: str) -> bool:
+        """Takes an event out of the schedule; see Publisher.cancel."""
+        return await self._change(self._schedule.cancel(schedule_id))
+
+    async def reschedule(
+        self, schedule_id: str, *, at: datetime | None = None, delay: Delay | None = None
+    ) -> bool:
+        """Gives an event of the schedule another time; see Publisher.reschedule."""
+        return await self._change(self._schedule.move(schedule_id, at=at, delay=delay))
+
+    async def scheduled(self, limit: int = 100) -> list[Scheduled]:
+        """What waits in the schedule, the soonest first. Raises ServerError."""
+        await self._ready([_SCHEDULE])
+        found = [await self._client.run(find_scheduled(part.keys, limit)) for part in self._schedules]
+        return soonest(found, limit)
+
+    async def _change(self, change: Change, parts: Sequence[Schedules] = ()) -> bool:
+        """Makes a change in these parts of the schedule, or in that which has the event."""
+        await self._ready([_SCHEDULE])
+        for part in parts or self._schedules:
+            if await self._change_in(part, change):
+                return True
+        return False
+
+    async def _change_in(self, part: Schedules, change: Change) -> bool:
+        async with self._changing:
+            attempt = part.begin()
+            while True:
+                try:
+                    return await self._client.run(part.flow([change], attempt)) == ["yes"]
+                except ServerError as error:
+                    await asyncio.sleep(part.after(error, attempt, [change]))
+
     def _is_ready(self) -> bool:
         return bool(self._queues) and not self._closed and self._loop is asyncio.get_running_loop()
 
@@ -93,6 +147,7 @@ class AsyncPublisher:
             except ServerError as error:
                 await asyncio.sleep(self._appender.before(error, attempt, batch))
             else:
+                self._schedules = [Schedules(self._settings, keys) for keys in found]
                 appenders = [Appender(self._settings, partition=keys) for keys in found]
                 self._queues = [Queue(appender, self._client, len(appenders)) for appender in appenders]
         for queue in self._queues:
@@ -105,6 +160,8 @@ class AsyncPublisher:
             # Calls that wait for it are let go on, and fail if they are too late.
             await asyncio.wait([self._learning])
         await asyncio.gather(*[queue.close() for queue in self._queues])
+        async with self._changing:
+            pass  # a change under way ends with an answer
         await self._client.close()
 
     async def __aenter__(self) -> Self:

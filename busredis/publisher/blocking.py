@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,7 +15,11 @@ from busredis.events import DomainEvent
 from busredis.location import server_url
 from busredis.partitions import choose, learn
 from busredis.publisher.pieces import Pieces
+from busredis.schedule import Change, Delay, Scheduled, Schedules, find_scheduled, soonest
 from busredis.settings import Settings
+
+#: What is told of when the server cannot be asked how the schedule is divided.
+_SCHEDULE = Record("a change of the schedule", b"")
 
 
 class Publisher:
@@ -35,7 +40,8 @@ class Publisher:
         self._appenders: list[Appender] = []
         self._spent = 0.0
         self._client = Client(server_url(settings), timeout=settings.publish_timeout)
-        self._lock = threading.Lock()
+        self._schedule, self._schedules = Schedules(settings), list[Schedules]()
+        self._lock, self._changing = threading.Lock(), threading.Lock()
         self._closed = False
 
     def publish(self, event: DomainEvent, *, key: str | None = None) -> str:
@@ -86,6 +92,7 @@ class Publisher:
             except ServerError as error:
                 time.sleep(self._appender.before(error, attempt, batch))
             else:
+                self._schedules = [Schedules(self._settings, keys) for keys in found]
                 self._appenders = [Appender(self._settings, partition=keys) for keys in found]
         self._spent = time.monotonic() - began
 
@@ -98,9 +105,65 @@ class Publisher:
             except ServerError as error:
                 time.sleep(appender.after(error, attempt, batch))
 
+    def schedule(
+        self,
+        event: DomainEvent,
+        *,
+        at: datetime | None = None,
+        delay: Delay | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Stores an event that a daemon will append when it is due, exactly once; returns the id in the schedule.
+
+        When: `at`, an aware datetime, or after `delay`, in seconds or as a timedelta; what is past is due now. Its
+        `occurred_at` becomes that time. It is appended at most a second late while daemons run, else when one is back.
+        The id is `key`, else the event's id. What is scheduled again under the same id, or under a key whose event was
+        appended within `once_window`, stays as it is; PublishRefused if the key was used for another payload. Raises
+        EncodeError, PublishRefused, PublishIndeterminate.
+        """
+        change = self._schedule.add(event, at=at, delay=delay, key=key)
+        with self._ready([_SCHEDULE]):
+            part = choose(self._schedules, event, key)
+        self._change_in(part, change)
+        return change.id
+
+    def cancel(self, schedule_id: str) -> bool:
+        """Takes an event out of the schedule; false if it is not there, since it was appended, say.
+
+        If true, it is never appended, not even if it was due already.
+        """
+        return self._change(self._schedule.cancel(schedule_id))
+
+    def reschedule(self, schedule_id: str, *, at: datetime | None = None, delay: Delay | None = None) -> bool:
+        """Gives an event of the schedule another time; false if it is not there any more."""
+        return self._change(self._schedule.move(schedule_id, at=at, delay=delay))
+
+    def scheduled(self, limit: int = 100) -> list[Scheduled]:
+        """What waits in the schedule, the soonest first. Raises ServerError."""
+        with self._ready([_SCHEDULE]):
+            parts = list(self._schedules)
+        return soonest([self._client.run(find_scheduled(part.keys, limit)) for part in parts], limit)
+
+    def _change(self, change: Change) -> bool:
+        """Makes a change in whichever partition has the event."""
+        with self._ready([_SCHEDULE]):
+            parts = list(self._schedules)
+        return any(self._change_in(part, change) for part in parts)
+
+    def _change_in(self, part: Schedules, change: Change) -> bool:
+        with self._changing:
+            if self._closed:
+                raise PublishRefused("this publisher is closed; nothing was written")
+            attempt = part.begin()
+            while True:
+                try:
+                    return self._client.run(part.flow([change], attempt)) == ["yes"]
+                except ServerError as error:
+                    time.sleep(part.after(error, attempt, [change]))
+
     def close(self) -> None:
         """Ends the publisher; every publish that returned is confirmed already. Closing twice is fine."""
-        with self._lock:
+        with self._lock, self._changing:
             self._closed = True
             self._client.close()
 

@@ -32,6 +32,7 @@ def load(
         raise StoreError("at: the time has no zone; use datetime.now(UTC)")
     aggregate = cls(aggregate_id)
     page: Page = yield Load(aggregate.key, upto=at_version, at=at, schema=cls.schema if from_snapshot else "")
+    aggregate._erasures = page.erasures
     useless: str = page.found if page.found in ("schema", "ahead", "foreign") else ""
     if page.state is not None and not _restore(aggregate, page):
         useless = "unparsable"
@@ -111,6 +112,9 @@ def snapshot(aggregate: EventSourcedAggregate[Any], *, replace: bool = False) ->
     except BusError as error:
         log.warning("the snapshot of %s %r was not written: %s", *aggregate.key, error)
         return False
+    if answer == "forgotten":
+        log.info("no snapshot of %s %r: a subject was forgotten since it was loaded", *aggregate.key)
+        return False
     if answer == "foreign":
         log.warning("the snapshot of %s %r was not written: its history has changed", *aggregate.key)
         return False
@@ -133,5 +137,5 @@ def take(aggregate: EventSourcedAggregate[Any]) -> Snapshot | None:
             *aggregate.key,
         )
         return None
-    position = aggregate._position  # noqa: SLF001
-    return Snapshot(aggregate.version, raw, aggregate.schema, position, datetime.now(UTC))
+    position, erasures = aggregate._position, aggregate._erasures  # noqa: SLF001
+    return Snapshot(aggregate.version, raw, aggregate.schema, position, datetime.now(UTC), erasures)

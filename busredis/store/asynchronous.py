@@ -1,7 +1,7 @@
 """The event store for asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -15,11 +15,29 @@ from busredis.settings import Settings
 from busredis.store.feed import BEGINNING
 from busredis.store.merged import feed_of, new_feed
 from busredis.store.model import AggregateId, Appended, Commit, StoredEvent, Tracking
-from busredis.store.operations import Append, FindPartitions, FindTracked, Load, Operation
+from busredis.store.operations import Append, Blocking, FindPartitions, FindTracked, Load, Operation
 from busredis.store.reading import Reading
 from busredis.store.recorder import Recorder, learning
+from busredis.store.tiers import find_archive, through
 
 Result = TypeVar("Result")
+
+
+async def drive(
+    steps: Generator[Operation, Any, Result], perform: Callable[[Operation], Awaitable[Any]]
+) -> Result:
+    """The result of steps, whose operations `perform` performs."""
+    try:
+        operation = next(steps)
+        while True:
+            try:
+                result = await perform(operation)
+            except Exception as error:  # noqa: BLE001 - the steps decide about it
+                operation = steps.throw(error)
+            else:
+                operation = steps.send(result)
+    except StopIteration as stop:
+        return cast("Result", stop.value)
 
 
 class AsyncEventStore:
@@ -31,13 +49,22 @@ class AsyncEventStore:
     def __init__(self, url: str | None = None, *, namespace: str | None = None, **options: Any) -> None:
         self._settings = Settings.load(url=url, namespace=namespace, **options)
         self._recorder = Recorder(self._settings)
+        self._codec = self._recorder.codec
+        self._archive = find_archive(self._settings)
         self._client = AsyncClient(server_url(self._settings), timeout=self._settings.publish_timeout)
 
     async def perform(self, operation: Operation) -> Any:
-        """The result of one operation."""
+        """The result of one operation; of what was trimmed, with what the archive has."""
         if self._recorder.lacks(operation):
             with learning(operation):
-                await self.perform(FindPartitions())
+                await self._perform(FindPartitions())
+        if self._archive is None:
+            return await self._perform(operation)
+        return await drive(through(self._archive, self._recorder, operation), self._perform)
+
+    async def _perform(self, operation: Operation) -> Any:
+        if isinstance(operation, Blocking):
+            return await asyncio.to_thread(operation.call)
         with self._recorder.call(operation) as call:
             while True:
                 try:
@@ -47,17 +74,7 @@ class AsyncEventStore:
 
     async def run(self, steps: Generator[Operation, Any, Result]) -> Result:
         """The result of steps, each of which is an operation."""
-        try:
-            operation = next(steps)
-            while True:
-                try:
-                    result = await self.perform(operation)
-                except Exception as error:  # noqa: BLE001 - the steps decide about it
-                    operation = steps.throw(error)
-                else:
-                    operation = steps.send(result)
-        except StopIteration as stop:
-            return cast("Result", stop.value)
+        return await drive(steps, self.perform)
 
     async def append(
         self,
@@ -117,7 +134,7 @@ class AsyncEventStore:
         partition: int | None = None,
     ) -> AsyncIterator[StoredEvent]:
         """All events in total order; see EventStore.feed."""
-        make = partial(new_feed, self._settings.max_event_bytes, types=types, limit=limit)
+        make = partial(new_feed, self._codec, types=types, limit=limit)
         count = await self.perform(FindPartitions())
         feed = feed_of(count, partition, after, make, upto=upto, limit=limit)
         await self.run(feed.begin())

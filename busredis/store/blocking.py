@@ -1,13 +1,14 @@
 """The event store for programs without an event loop."""
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from busredis.client import Client
+from busredis.codec import Codec
 from busredis.errors import ServerError
 from busredis.events import DomainEvent
 from busredis.location import server_url
@@ -15,17 +16,34 @@ from busredis.settings import Settings
 from busredis.store.feed import BEGINNING
 from busredis.store.merged import feed_of, new_feed
 from busredis.store.model import AggregateId, Appended, Commit, StoredEvent, Tracking
-from busredis.store.operations import Append, FindPartitions, FindTracked, Load, Operation
+from busredis.store.operations import Append, Blocking, FindPartitions, FindTracked, Load, Operation
 from busredis.store.reading import Reading
 from busredis.store.recorder import Recorder, learning
+from busredis.store.tiers import find_archive, through
 
 Result = TypeVar("Result")
+
+
+def drive(steps: Generator[Operation, Any, Result], perform: Callable[[Operation], Any]) -> Result:
+    """The result of steps, whose operations `perform` performs."""
+    try:
+        operation = next(steps)
+        while True:
+            try:
+                result = perform(operation)
+            except Exception as error:  # noqa: BLE001 - the steps decide about it
+                operation = steps.throw(error)
+            else:
+                operation = steps.send(result)
+    except StopIteration as stop:
+        return cast("Result", stop.value)
 
 
 class BlockingStore:
     """What an event store does, in blocking calls. What it is asked for, `perform` does."""
 
     _settings: Settings
+    _codec: Codec
 
     def perform(self, operation: Operation) -> Any:
         """The result of one operation."""
@@ -33,17 +51,7 @@ class BlockingStore:
 
     def run(self, steps: Generator[Operation, Any, Result]) -> Result:
         """The result of steps, each of which is an operation."""
-        try:
-            operation = next(steps)
-            while True:
-                try:
-                    result = self.perform(operation)
-                except Exception as error:  # noqa: BLE001 - the steps decide about it
-                    operation = steps.throw(error)
-                else:
-                    operation = steps.send(result)
-        except StopIteration as stop:
-            return cast("Result", stop.value)
+        return drive(steps, self.perform)
 
     def append(
         self,
@@ -119,7 +127,7 @@ class BlockingStore:
         never ends. The position of an event is where to go on after it. Raises PositionGone if events to be read were
         removed; DecodeError, UnknownEventType for an entry that cannot be read (go on after its position to skip it).
         """
-        make = partial(new_feed, self._settings.max_event_bytes, types=types, limit=limit)
+        make = partial(new_feed, self._codec, types=types, limit=limit)
         count = self.perform(FindPartitions())
         feed = feed_of(count, partition, after, make, upto=upto, limit=limit)
         self.run(feed.begin())
@@ -135,18 +143,29 @@ class BlockingStore:
 class EventStore(BlockingStore):
     """Events by aggregate and in total order, in Redis; safe to use from several threads.
 
-    Trouble with the server is bridged for up to `publish_timeout`. `url` and `options` as for Publisher.
+    Trouble with the server is bridged for up to `publish_timeout`. `url` and `options` as for Publisher. With `archive`
+    (a folder or URL, BUSREDIS_ARCHIVE) what was archived is read from there, in its place and in order.
     """
 
     def __init__(self, url: str | None = None, *, namespace: str | None = None, **options: Any) -> None:
         self._settings = Settings.load(url=url, namespace=namespace, **options)
         self._recorder = Recorder(self._settings)
+        self._codec = self._recorder.codec
+        self._archive = find_archive(self._settings)
         self._client = Client(server_url(self._settings), timeout=self._settings.publish_timeout)
 
     def perform(self, operation: Operation) -> Any:
+        """The result of one operation; of what was trimmed, with what the archive has."""
         if self._recorder.lacks(operation):
             with learning(operation):
-                self.perform(FindPartitions())
+                self._perform(FindPartitions())
+        if self._archive is None:
+            return self._perform(operation)
+        return drive(through(self._archive, self._recorder, operation), self._perform)
+
+    def _perform(self, operation: Operation) -> Any:
+        if isinstance(operation, Blocking):
+            return operation.call()
         with self._recorder.call(operation) as call:
             while True:
                 try:

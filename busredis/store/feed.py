@@ -37,7 +37,7 @@ class Feed:
 
     def __init__(
         self,
-        max_bytes: int,
+        codec: Codec,
         after: str,
         *,
         upto: str | None,
@@ -47,7 +47,7 @@ class Feed:
     ) -> None:
         self._partition = partition
         self.position = self._start = valid_position(after)
-        self._codec = Codec(max_bytes)
+        self._codec = codec
         self._left = limit
         self.done = limit is not None and limit <= 0
         self._upto = None if upto is None else valid_position(upto)

@@ -41,6 +41,7 @@ from busredis.store.operations import (
     ReadStreams,
     WriteSnapshot,
 )
+from busredis.vault import MemoryKeys, Vault
 
 
 def _now() -> datetime:
@@ -52,8 +53,9 @@ class InMemoryEventStore(BlockingStore):
 
     def __init__(self, *, now: Callable[[], datetime] = _now, **options: Any) -> None:
         self._settings = Settings.load(**options)
-        self._codec = Codec(self._settings.max_event_bytes)
+        self._codec = Codec(self._settings.max_event_bytes, Vault(MemoryKeys()))
         self._appender = Appender(self._settings)
+        self._appender.codec = self._codec
         self._now = now
         self._last = (0, 0)
         self._streams: dict[str, list[Entry]] = {}
@@ -212,6 +214,7 @@ class AsyncInMemoryEventStore(AsyncEventStore):
     def __init__(self, blocking: InMemoryEventStore | None = None) -> None:
         self.blocking = blocking or InMemoryEventStore()
         self._settings = self.blocking._settings  # noqa: SLF001 - the same store in another colour
+        self._codec = self.blocking._codec  # noqa: SLF001
 
     async def perform(self, operation: Operation) -> Any:
         """The result of one operation."""

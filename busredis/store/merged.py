@@ -4,6 +4,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
+from busredis.codec import Codec
 from busredis.errors import StoreError
 from busredis.keys import parse_id
 from busredis.store.feed import BEGINNING, WAIT, Feed
@@ -98,7 +99,7 @@ def feed_of(
 
 
 def new_feed(
-    max_bytes: int,
+    codec: Codec,
     partition: int,
     after: str,
     upto: str | None,
@@ -106,4 +107,4 @@ def new_feed(
     types: Iterable[str] | None,
     limit: int | None,
 ) -> Feed:
-    return Feed(max_bytes, after, upto=upto, types=types, limit=limit, partition=partition)
+    return Feed(codec, after, upto=upto, types=types, limit=limit, partition=partition)

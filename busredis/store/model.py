@@ -119,6 +119,8 @@ class Snapshot:
     schema: str
     position: str
     taken_at: datetime
+    #: What Page.erasures said when the aggregate was loaded.
+    erasures: str = "0"
 
 
 #: What became of the snapshot that was looked for.
@@ -137,6 +139,8 @@ class Page:
     taken_at: str = ""
     position: str = ""
     events: list[StoredEvent] = field(default_factory=list)
+    #: How many subjects were forgotten by then.
+    erasures: str = "0"
 
 
 def owned(event: DomainEvent, aggregate: AggregateId, version: int | None) -> DomainEvent:

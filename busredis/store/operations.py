@@ -4,7 +4,7 @@
 sync, async and in memory.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -104,6 +104,20 @@ class AwaitEntries:
     partition: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class LoadRows:
+    """As Load, but the Rows of a page: of an event that is no longer in its stream, there is only where it was."""
+
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
+class Blocking:
+    """What `call` returns, which may take its time: it reads files."""
+
+    call: Callable[[], Any]
+
+
 Operation = (
     Load
     | Append
@@ -114,6 +128,8 @@ Operation = (
     | FindTypes
     | ReadStreams
     | AwaitEntries
+    | LoadRows
+    | Blocking
 )
 Steps = Generator[Operation, Any, Result]
 #: An entry as it is stored.

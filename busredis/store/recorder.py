@@ -11,7 +11,6 @@ from busredis.append import Appender
 from busredis.codec import Codec
 from busredis.commands import Arg, Flow, many, raw, scan, script
 from busredis.errors import (
-    CommandRefused,
     ConnectionLost,
     DecodeError,
     HistoryDamaged,
@@ -19,16 +18,19 @@ from busredis.errors import (
     PublishRefused,
     ServerError,
     ServerUnavailable,
+    SettingsError,
 )
 from busredis.events import DomainEvent, registry
 from busredis.keys import Keys, just_before, parse_id
 from busredis.partitions import learn, partition_of
+from busredis.privacy import vault_of
 from busredis.settings import Settings
 from busredis.store.commits import Commits, one_partition
 from busredis.store.model import AggregateId, Page, StoredEvent
 from busredis.store.operations import (
     Append,
     AwaitEntries,
+    Blocking,
     Entry,
     FindHorizon,
     FindPartitions,
@@ -36,10 +38,12 @@ from busredis.store.operations import (
     FindTypes,
     Horizon,
     Load,
+    LoadRows,
     Operation,
     ReadStreams,
     WriteSnapshot,
 )
+from busredis.store.rows import Rows
 
 #: Most bytes of events in one page; one event always fits.
 _PAGE_BYTES = 4 * 1_048_576
@@ -62,7 +66,7 @@ class Recorder:
     def __init__(self, settings: Settings) -> None:
         #: The keys of each partition, once it is known how many there are.
         self.partitions: list[Keys] = []
-        self.codec = Codec(settings.max_event_bytes)
+        self.codec = Codec(settings.max_event_bytes, vault_of(settings))
         self._settings = settings
         self._free: dict[Keys, list[Appender]] = {}
 
@@ -97,60 +101,76 @@ class Recorder:
         match operation:
             case Load():
                 result = yield from self._load(operation)
+            case LoadRows():
+                result = yield from self._rows(operation.load)
             case WriteSnapshot():
                 result = yield from self._write_snapshot(operation)
-            case FindPartitions():
-                self.partitions = yield from learn(self._settings.namespace, self._settings.partitions)
-                result = len(self.partitions)
-            case FindHorizon():
-                keys = self.partitions[operation.partition]
-                reply = yield from script("horizon", [keys.clock, keys.types], [])
-                horizon, last, *names = [part.decode() for part in reply]
-                result = Horizon(horizon, last, sorted(names))
             case FindTracked():
                 result = yield from self._find_tracked(operation.source)
+            case FindPartitions():
+                result = yield from self._find_partitions()
+            case Append() | Blocking():
+                raise AssertionError("an append is not idempotent, and files are not read here: see call()")
+            case _:
+                result = yield from self._feed(operation)
+        return result
+
+    def _feed(self, operation: FindHorizon | FindTypes | ReadStreams | AwaitEntries) -> Flow[Any]:
+        """What a feed of one partition asks for."""
+        keys = self.partitions[operation.partition]
+        match operation:
+            case FindHorizon():
+                reply = yield from script("horizon", [keys.clock, keys.types], [])
+                horizon, last, *names = [part.decode() for part in reply]
+                return Horizon(horizon, last, sorted(names))
             case FindTypes():
-                yield from self._find_types(self.partitions[operation.partition])
+                yield from self._find_types(keys)
             case ReadStreams():
-                result = yield from self._read_streams(operation)
+                return (yield from self._read_streams(operation))
             case AwaitEntries():
                 # Of no type yet: a stream that never is, for the wait alone.
-                keys = self.partitions[operation.partition]
                 streams = [keys.stream(name) for name in operation.types or [""]]
                 args = ("BLOCK", int(operation.seconds * 1000) or 1, "COUNT", 1, "STREAMS")
                 yield from raw("XREAD", *args, *streams, *[operation.after] * len(streams))
-            case Append():
-                raise AssertionError("an append is not idempotent: see call()")
-        return result
+        return None
+
+    def _find_partitions(self) -> Flow[int]:
+        found = yield from learn(self._settings.namespace, self._settings.partitions)
+        if len(found) > 1 and self._settings.archive:
+            raise SettingsError(
+                f"namespace {self._settings.namespace!r} has {len(found)} partitions, and an archive is of one"
+            )
+        self.partitions = found
+        return len(found)
 
     def _load(self, load: Load) -> Flow[Page]:
+        return self.page((yield from self._rows(load)))
+
+    def _rows(self, load: Load) -> Flow[Rows]:
         aggregate = load.aggregate
         own = self._of(aggregate)
-        keys = [own.aggregate(*aggregate), own.snapshot(*aggregate)]
+        keys = [own.aggregate(*aggregate), own.snapshot(*aggregate), own.personal]
         upto: Arg = "" if load.upto is None else max(load.upto, 0)
         at: Arg = "" if load.at is None else int(load.at.timestamp() * 1000)
         args: list[Arg] = [own.stream_prefix, load.after, upto, at, load.count, _PAGE_BYTES]
-        try:
-            reply = yield from script("load", keys, [*args, load.schema, int(load.backward)])
-        except CommandRefused as error:
-            word, _, detail = str(error).partition(" ")
-            if word != "DAMAGED":
-                raise
-            raise HistoryDamaged(aggregate, detail) from None
-        version, upto_version, after, snapshot, rows = reply
-        page = Page(version, upto_version, after)
+        reply = yield from script("load", keys, [*args, load.schema, int(load.backward)])
+        version, upto_version, after, snapshot, rows, erasures = reply
+        page = Page(version, upto_version, after, erasures=erasures.decode())
         if isinstance(snapshot, bytes):
             page.found = snapshot.decode()  # type: ignore[assignment]  # one of the words of load.lua
         else:
             page.found, page.state = "used", snapshot[1]
             page.taken_at, page.position = snapshot[2].decode("utf-8", "replace"), snapshot[3].decode()
+        return Rows(load, page, rows)
+
+    def page(self, rows: Rows) -> Page:
+        """The page of these rows. Raises HistoryDamaged if one has no event, DecodeError."""
+        load, page = rows.load, rows.page
         first, step = (page.upto, -1) if load.backward else (page.after + 1, 1)
-        page.events = self._events(aggregate, rows, first, step)
+        page.events = self._events(load.aggregate, rows.parts, first, step)
         return page
 
-    def _events(
-        self, aggregate: AggregateId, rows: list[bytes], version: int, step: int
-    ) -> list[StoredEvent]:
+    def _events(self, aggregate: AggregateId, rows: list[Any], version: int, step: int) -> list[StoredEvent]:
         kinds: dict[bytes, tuple[type[DomainEvent], str]] = {}
         events, decode = [], self.codec.decode_json
         for kind, entry_id, raw_event in zip(rows[0::3], rows[1::3], rows[2::3], strict=True):
@@ -159,6 +179,9 @@ class Recorder:
                 kinds[kind] = cls, cls.attribute_of("aggregate_version")
             cls, attribute = kinds[kind]
             position = entry_id.decode()
+            if raw_event is None:
+                detail = f"version {version}: its event {position} is not in the stream of {kind.decode()}"
+                raise HistoryDamaged(aggregate, detail)
             try:
                 event = decode(cls, position, raw_event)
             except DecodeError as error:
@@ -176,10 +199,12 @@ class Recorder:
 
     def _write_snapshot(self, write: WriteSnapshot) -> Flow[str]:
         own = self._of(write.aggregate)
-        keys = [own.aggregate(*write.aggregate), own.snapshot(*write.aggregate)]
+        keys = [own.aggregate(*write.aggregate), own.snapshot(*write.aggregate), own.personal]
         snapshot = write.snapshot
         args: list[Arg] = [snapshot.version, snapshot.state, snapshot.schema, snapshot.taken_at.isoformat()]
-        reply = yield from script("snapshot", keys, [*args, snapshot.position, int(write.replace)])
+        reply = yield from script(
+            "snapshot", keys, [*args, snapshot.position, int(write.replace), snapshot.erasures]
+        )
         return str(reply.decode())
 
     def _find_tracked(self, source: str) -> Flow[str | None]:
@@ -201,23 +226,34 @@ class Recorder:
             stream = self.partitions[read.partition].stream(event_type)
             commands.append(("XRANGE", stream, f"({after}", read.upto, "COUNT", read.count))
             commands.append(("XINFO", "STREAM", stream))
-        replies = yield from many(commands)
+        # Last, so that what was trimmed while the streams were read is noticed.
+        commands.append(("HMGET", self.partitions[read.partition].trimmed, *read.after))
+        *replies, trimmed = yield from many(commands)
+        if isinstance(trimmed, ServerError):
+            raise trimmed
         found: dict[str, list[Entry]] = {}
         for index, (event_type, after) in enumerate(read.after.items()):
             entries, info = replies[2 * index], replies[2 * index + 1]
             if isinstance(entries, ServerError):
                 raise entries
+            _check_trimmed(event_type, after, trimmed[index])
             if not isinstance(info, ServerError):
                 _check_whole(event_type, after, info)
             found[event_type] = [(entry_id.decode(), fields) for entry_id, fields in entries]
         return found
 
 
+def _check_trimmed(event_type: str, after: str, trimmed: bytes | None) -> None:
+    """Raises PositionGone if busredis itself trimmed entries above `after`, which is known exactly on every server."""
+    if trimmed is not None and parse_id(trimmed.decode()) > parse_id(after):
+        raise PositionGone(event_type, after, trimmed.decode())
+
+
 def _check_whole(event_type: str, after: str, info: list[Any]) -> None:
     """Raises PositionGone if entries above `after` were removed, as far as the server tells.
 
     From Redis 7.0 on it knows the last entry that XDEL removed, and how many were ever added: what XTRIM removed is
-    certain to have been behind the beginning only (https://redis.io/docs/latest/commands/xinfo-stream/).
+    certain to have been behind the beginning only, if it was not busredis that trimmed (https://redis.io/docs/latest/commands/xinfo-stream/).
     """
     values = {info[index]: info[index + 1] for index in range(0, len(info), 2)}
     removed = values.get(b"max-deleted-entry-id", b"0-0").decode()

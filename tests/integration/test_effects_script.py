@@ -267,9 +267,9 @@ def test_without_memory_nothing_is_done_until_there_is_some(tmp_path):
 
 
 def restricted(server: TestServer, inspect: redis.Redis) -> Hand:
-    """A hand of a user who may do everything but SADD."""
+    """A hand of a user who may do everything but RPUSH."""
     inspect.acl_setuser(
-        "bus", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-sadd"], categories=[]
+        "bus", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-rpush"], categories=[]
     )
     return Hand(server.url.replace("127.0.0.1", "bus:x@127.0.0.1"), Keys())
 
@@ -281,7 +281,7 @@ def test_what_a_user_may_not_do_is_foreseen_where_the_server_can_tell(tmp_path, 
         plain = Hand(server.url, Keys())
         deliveries = [plain.deliver() for _ in range(3)]
         hand = restricted(server, inspect)
-        good, bad = hand.effects(("INCRBY", "n", 1)), hand.effects(("INCRBY", "n", 10), ("SADD", "s", 1))
+        good, bad = hand.effects(("INCRBY", "n", 1)), hand.effects(("INCRBY", "n", 10), ("RPUSH", "s", 1))
 
         lines = hand.apply((deliveries[0], good), (deliveries[1], bad), (deliveries[2], good))
         again = hand.apply((deliveries[1], bad))
@@ -332,7 +332,7 @@ def test_effects_that_were_applied_in_part_are_told_and_never_repeated(tmp_path,
         async def torn(event: Entered, ctx: Context) -> None:
             runs.append(ctx.attempt)
             ctx.effects.add("INCRBY", ctx.view("n"), 1)
-            ctx.effects.add("SADD", ctx.view("s"), 1)
+            ctx.effects.add("RPUSH", ctx.view("s"), 1)
 
         restricted(server, inspect).client.close()
         with Publisher(server.url) as publisher:
@@ -344,4 +344,4 @@ def test_effects_that_were_applied_in_part_are_told_and_never_repeated(tmp_path,
         assert inspect.get(Keys().view("n")) == b"1"
         told = [record.message for record in caplog.records if "in part" in record.message]
         assert len(told) == 1
-        assert "effect 2, SADD" in told[0]
+        assert "effect 2, RPUSH" in told[0]

@@ -22,8 +22,10 @@ from busredis.catalog import (
 )
 from examples import sshd_audit
 from handlers import agent, governance, memory, user
+from tests.waiting import wait_until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = datetime(2150, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -45,13 +47,50 @@ def test_denials_are_counted_once_per_subject_and_alerted(handle, inspect, keys)
         *[ActionEvaluatedEvent(decision="DENY", context={"user": "eve"}, occurred_at=NOW) for _ in range(5)],
         ActionEvaluatedEvent(decision="DENY", context={"user": "bob"}, occurred_at=NOW),
         ActionEvaluatedEvent(decision="ALLOW", context={"user": "bob"}, occurred_at=NOW),
-        OverrideActivatedEvent(override_type="stop", activated_by="root", aggregate_id="o-1", expires_at=NOW),
+        OverrideActivatedEvent(
+            override_type="stop", activated_by="root", aggregate_id="o-1", expires_at=LATER
+        ),
     )
 
     assert inspect.hgetall(keys.view("denials")) == {b"eve": b"5", b"bob": b"1"}
     assert set(inspect.hgetall(keys.view("alerts"))) == {b"denials:eve", b"override:o-1"}
     assert inspect.zcard(keys.view("audit-trail")) == inspect.hlen(keys.view("audit-trail:entries")) == 8
-    assert inspect.zscore(keys.view("overrides"), "o-1") == NOW.timestamp() * 1000
+    assert inspect.zscore(keys.view("overrides"), "o-1") == LATER.timestamp() * 1000
+
+
+def test_an_override_is_deactivated_when_it_expires_and_administrators_are_told(handle, inspect, keys):
+    ends = datetime.now(UTC) + timedelta(seconds=1)
+    handle(
+        OverrideActivatedEvent(override_type="stop", aggregate_id="o-1", expires_at=ends),
+        OverrideActivatedEvent(override_type="pause", aggregate_id="o-2", expires_at=LATER),
+        OverrideActivatedEvent(override_type="skip", aggregate_id="o-3"),
+        OverrideActivatedEvent(override_type="old", aggregate_id="o-4", expires_at=NOW),
+    )
+    # The last one had ended before it was handled.
+    assert b"o-4" not in inspect.zrange(keys.view("overrides"), 0, -1)
+    wait_until(lambda: datetime.now(UTC) > ends + timedelta(milliseconds=1), "it is due")
+    handle()
+
+    assert inspect.zrange(keys.view("overrides"), 0, -1) == [b"o-2", b"o-3"]
+    assert inspect.hget(keys.view("alerts"), "override-expired:o-1") == b"override stop has ended"
+    [expired] = [
+        event
+        for _, fields in inspect.xrange(keys.stream("OverrideExpired"))
+        if (event := governance.OverrideExpired.from_json(fields[b"event"])).override == "o-1"
+    ]
+    assert expired.occurred_at == ends
+    assert expired.causation_id
+    assert inspect.hexists(keys.view("audit-trail:entries"), str(expired.event_id))
+    assert inspect.zcard(keys.schedule) == 1
+
+
+def test_an_override_that_was_prolonged_is_not_deactivated_at_its_first_end(handle, inspect, keys):
+    handle(
+        OverrideActivatedEvent(override_type="stop", aggregate_id="o-1", expires_at=LATER),
+        governance.OverrideExpired(override="o-1", ended_at=NOW),
+    )
+
+    assert inspect.zrange(keys.view("overrides"), 0, -1) == [b"o-1"]
 
 
 def test_the_last_login_is_the_newest_fact_and_many_addresses_are_suspicious(handle, inspect, keys):

@@ -86,6 +86,28 @@ def test_a_purged_entry_does_not_come_back_however_late_it_is_delivered(handle, 
     assert not inspect.exists(keys.view("memory:old"))
 
 
+@pytest.mark.parametrize("order", [*itertools.permutations(range(4))])
+def test_a_purge_of_one_conversation_leaves_the_others_alone(handle, inspect, keys, order):
+    def entry(name, conversation):
+        whose = {"aggregate_type": "Conversation", "aggregate_id": conversation} if conversation else {}
+        return MemoryEntryCreatedEvent(entry_id=name, occurred_at=minutes(1), **whose)
+
+    facts = [
+        entry("a", "c-1"),
+        entry("b", "c-2"),
+        entry("c", None),
+        MemoryPurgedEvent(before_date=minutes(10), aggregate_type="Conversation", aggregate_id="c-1"),
+    ]
+
+    handle(*[facts[number] for number in order])
+
+    assert inspect.zrange(keys.view("memory"), 0, -1) == [b"b", b"c"]
+    assert not inspect.exists(keys.view("memory-of:c-1"))
+    assert inspect.zrange(keys.view("memory-of:c-2"), 0, -1) == [b"b"]
+    handle(MemoryPurgedEvent(before_date=minutes(10)))
+    assert not inspect.exists(keys.view("memory"), keys.view("memory-of:c-2"), keys.view("memory:b"))
+
+
 @pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
 def test_knowledge_is_found_by_its_newest_wording_alone(handle, inspect, keys, order):
     facts = [

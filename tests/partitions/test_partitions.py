@@ -401,3 +401,34 @@ def test_any_program_publishes_to_the_partition_that_it_computes(server, namespa
 
     assert seen == [1, 2]
     client.close()
+
+
+def test_the_schedule_is_divided_as_events_are_and_changed_wherever_an_event_is(
+    server, namespace, look, parts, publisher
+):
+    soon = [
+        publisher.schedule(PartPaid(number=n, aggregate_id=f"o-{n}"), delay=0, key=f"s-{n}")
+        for n in range(20)
+    ]
+    far = [publisher.schedule(PartPaid(aggregate_id=f"o-{n}"), delay=3_600, key=f"f-{n}") for n in range(5)]
+    assert publisher.cancel(far[0])
+    assert not publisher.cancel(far[0])
+    assert publisher.reschedule(far[1], delay=7_200)
+    router, seen = Router(), []
+    router.on(PartPaid, name="all")(lambda event: seen.append(event.number))
+
+    Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
+
+    assert sorted(seen) == list(range(20))
+    assert soon == [f"s-{n}" for n in range(20)]
+    assert [one.id for one in publisher.scheduled()] == [*far[2:], far[1]]
+
+
+async def test_an_async_schedule_is_divided_too(server, namespace, look, parts):
+    async with AsyncPublisher(server.url, namespace=namespace, partitions=COUNT) as publisher:
+        ids = [await publisher.schedule(PartPaid(aggregate_id=f"o-{n}"), delay=60 + n) for n in range(8)]
+        assert [one.id for one in await publisher.scheduled()] == ids
+        assert await publisher.cancel(ids[3])
+        assert not await publisher.reschedule(ids[3], delay=5)
+        assert len(await publisher.scheduled()) == 7
+    assert sum(look.zcard(keys.schedule) for keys in parts) == 7

@@ -164,3 +164,13 @@ def test_a_feed_that_follows_an_empty_partition_sees_its_first_event(name, serve
 
     assert [one.event.number for one in found] == [0, 1, 2]
     store.close()
+
+
+def test_every_type_that_an_append_begins_is_known_with_its_first_entry(server, namespace, inspect, keys):
+    with make_store("redis", server.url, namespace) as store:
+        store.append(("Light", "a"), 0, [Red(), Green()])
+        assert inspect.smembers(keys.types) == {b"Red", b"Green"}
+        inspect.xadd(keys.stream("Blue"), {"event": '{"payload": {"number": 5}}'})
+        assert [one.event.number for one in store.feed(types=["Blue"])] == [5]
+        assert [one.event.event_type for one in store.feed()] == ["Red", "Green", "Blue"]
+        assert inspect.smembers(keys.types) == {b"Red", b"Green", b"Blue"}

@@ -100,7 +100,7 @@ SPOILED = {
 }
 
 
-@pytest.mark.parametrize("case", SPOILED)
+@pytest.mark.parametrize("case", SPOILED, ids=lambda case: case.replace(" ", "-"))
 def test_a_useless_snapshot_is_ignored_logged_and_rewritten(redis_store, inspect, keys, caplog, case):
     changes, reason = SPOILED[case]
     repository, counter = filled(redis_store)

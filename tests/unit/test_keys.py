@@ -19,6 +19,17 @@ def every_key(keys):
         keys.checkpoint("mail"),
         keys.failures("mail"),
         keys.stats("mail"),
+        keys.groups,
+        keys.archive,
+        keys.personal,
+        keys.replay("mail"),
+        keys.shadow("new").stream("Paid"),
+        keys.shadow("new").view("paid"),
+        keys.retention,
+        keys.trimmed,
+        keys.schedule,
+        keys.scheduled,
+        keys.lease("retention"),
         keys.view("denials:eve {x} *\n"),
     ]
 

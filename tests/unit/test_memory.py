@@ -1,8 +1,9 @@
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from busredis import Context, DomainEvent, InMemoryEventBus, Router
+from busredis import Context, DomainEvent, InMemoryEventBus, PublishRefused, Router
 
 
 class Moved(DomainEvent):
@@ -11,6 +12,10 @@ class Moved(DomainEvent):
 
 class MovedFar(Moved):
     pass
+
+
+class Ticked(DomainEvent):
+    number: int = 0
 
 
 def test_a_handler_is_called_for_its_class_its_subclasses_and_everything_by_a_star():
@@ -122,3 +127,37 @@ def test_what_a_handler_publishes_is_caused_by_its_event():
 def test_a_context_without_a_server_says_so():
     with pytest.raises(RuntimeError, match="in-memory"):
         Context("1-0", "s", "g", 1, 1).view("x")
+
+
+def test_scheduled_events_are_published_when_the_clock_of_the_bus_comes_to_their_time():
+    bus, seen = InMemoryEventBus(), []
+    bus.subscribe("*", seen.append)
+    late = bus.schedule(Ticked(number=2), delay=timedelta(hours=2))
+    assert bus.schedule(Ticked(number=1), delay=60, key="soon") == bus.schedule(
+        Ticked(number=9), delay=0, key="soon"
+    )
+    gone = bus.schedule(Ticked(number=3), at=datetime.now(UTC))
+
+    assert (bus.cancel(gone), bus.cancel(gone)) == (True, False)
+    assert bus.advance() == 0
+    assert bus.advance(timedelta(hours=3)) == 2
+    assert [event.number for event in seen] == [1, 2]
+    assert seen[1].occurred_at - seen[0].occurred_at >= timedelta(minutes=118)
+    assert not bus.cancel(late)
+    with pytest.raises(PublishRefused, match="either at="):
+        bus.schedule(Ticked())
+
+
+def test_what_is_scheduled_while_the_clock_is_set_ahead_is_published_too_if_it_is_due():
+    bus, seen = InMemoryEventBus(), []
+
+    def again(event: Ticked) -> None:
+        seen.append(event.number)
+        if event.number < 3:
+            bus.schedule(Ticked(number=event.number + 1), delay=0)
+
+    bus.subscribe(Ticked, again)
+    bus.schedule(Ticked(number=1), delay=5)
+
+    assert bus.advance(5.1) == 3
+    assert seen == [1, 2, 3]

@@ -181,7 +181,7 @@ def test_a_pause_that_was_asked_for_is_in_the_name_of_the_waiting_consumer_and_n
     [
         ("localhost:6379", "no scheme"),
         ("http://h", "no scheme"),
-        ("redis://:secret@h:99999/0", "Port out of range"),
+        ("redis://:secret@h:99999/0", "a port is a number from 1 to 65535"),
         ("redis://:secret@h/abc", "the database is a number"),
         ("redis://h/0?zzz=1", "unknown option 'zzz'"),
         ("redis://:p@ss:w/rd@h:x/0", "percent-encode"),
