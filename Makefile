@@ -11,14 +11,14 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cluster test-matrix mutations fuzz soak check bench clean
+.PHONY: help setup demo test cluster test-matrix mutations fuzz soak faults check bench clean
 
 help:  ## Show these commands
 	@echo "busredis: a message bus on Redis Streams"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  ARGS=... goes to pytest, the benchmarks and the mutants (a word of their names); PYTHON=python3.12 chooses the Python of .venv"
+	@echo "  ARGS=... goes to pytest, the benchmarks, faults and the mutants (a word of their names); PYTHON=python3.12 chooses the Python of .venv"
 
 setup: $(STAMP)  ## Create .venv with everything in it, a server included
 
@@ -70,6 +70,9 @@ check: setup  ## Check format, lint, types and the direction of imports
 
 bench: setup  ## Run the benchmarks
 	$(BIN)/python -m bench $(ARGS)
+
+faults: setup  ## Inject faults for real into a million events and check what became of each (needs strace)
+	$(BIN)/python -m faults $(ARGS)
 
 clean:  ## Stop the embedded server, remove .venv and caches; the events in .busredis stay
 	@if [ -x $(BIN)/python ]; then \

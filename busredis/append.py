@@ -11,6 +11,7 @@ from datetime import timedelta
 from busredis.codec import FIELD, Codec
 from busredis.commands import Arg, Flow, many, script
 from busredis.context import inherit
+from busredis.durability import syncs_before_it_answers
 from busredis.errors import (
     CommandRefused,
     ConnectionLost,
@@ -132,33 +133,35 @@ class Appender:
                 keys.append(self.keys.once(record.key))
                 where = f"{where}:{len(keys)}:{record.fingerprint}"
             args += (where, record.json)
+        on_disk = self.settings.durability == "fsync" and (yield from syncs_before_it_answers())
         reply = yield from script(self._script, keys, args)
-        if self.settings.durability != "memory":
-            yield from self.make_durable(attempt, batch_is_ours=True)
+        if self.settings.durability != "memory" and not on_disk:
+            yield from self.make_durable(attempt, appended=True)
         ids, _, versions = reply.decode().partition("|")
         return Reply(_ids(ids, len(batch)), [int(version) for version in versions.split()])
 
-    def make_durable(self, attempt: Attempt, *, batch_is_ours: bool = False) -> Flow[None]:
+    def make_durable(self, attempt: Attempt, *, appended: bool = False) -> Flow[None]:
         """Waits until what was written before is as durable as the settings want. Raises PublishIndeterminate.
 
-        And ConnectionLost if a failover or a restart in between has lost the append of this attempt, so that it is
-        sent again: the server that waits may be another than the one that wrote.
+        With `appended` it is the append of this attempt, which the server that waits must have: ConnectionLost if not.
         """
         # WAIT looks at what its own connection wrote (https://redis.io/docs/latest/commands/wait/): a no-op write
         # of ours on the connection that now waits puts everything before it under the same promise.
         left = max(1, int((attempt.deadline - time.monotonic()) * 1000))
         fsync = self.settings.durability == "fsync"
+        if fsync and not appended and (yield from syncs_before_it_answers()):
+            return
         wait: tuple[Arg, ...] = ("WAITAOF", 1, 0, left) if fsync else ("WAIT", 1, left)
         mark = ("SET", self.keys.once(f"{self.name}-mark"), attempt.number, "PX", 60_000)
-        mine = ("GET", self.keys.once(self.name))
-        replies = yield from many([mark, wait, mine])
-        for reply in replies:
+        answered, *replies = yield from many([("GET", self.keys.once(self.name)), mark, wait])
+        for reply in (answered, *replies):
             if isinstance(reply, ServerError):
                 raise PublishIndeterminate(
                     f"written, but {self.settings.durability} durability failed: {reply}"
                 ) from reply
-        if batch_is_ours and (replies[2] or b"").split(b" ")[0] != b"%d" % attempt.number:
-            raise ConnectionLost("the append was lost before it was durable: a failover, or a restart")
+        if appended and (answered or b"").partition(b" ")[0] != str(attempt.number).encode():
+            # This connection may lead to another server, or to one that was restarted, than the one that appended.
+            raise ConnectionLost("the server that appended is gone before the append was safe")
         confirmed = int(replies[1][0] if fsync else replies[1])
         if confirmed < 1:
             raise PublishIndeterminate(

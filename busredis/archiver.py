@@ -8,6 +8,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -164,20 +165,27 @@ class Archiver:
         result.pinned_by = found.pinned_by
 
     def _pages(self, event_type: str, after: str, upto: str = "") -> Iterator[list[Entry]]:
+        """Entries in pages; while one is worked on, the next is on its way."""
         stream, count = self._keys.stream(event_type), 50
-        while True:
-            command = raw("XRANGE", stream, f"({after}", upto or self._upto, "COUNT", count)
-            reply = self._client.run(command.__iter__())
-            if not reply:
-                return
-            page = [(entry_id.decode(), fields) for entry_id, fields in reply]
-            yield page
-            self._progress(event_type, len(page))
-            if len(page) < count:
-                return
-            after = page[-1][0]
-            size = max(1, sum(len(part) for _, fields in page for part in fields) // len(page))
-            count = max(1, min(_PAGE, _PAGE_BYTES // size))
+        last = upto or self._upto
+
+        def fetch(after: str, count: int) -> list[tuple[bytes, list[bytes]]]:
+            found = self._client.run(raw("XRANGE", stream, f"({after}", last, "COUNT", count).__iter__())
+            return found or []
+
+        with ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(fetch, after, count)
+            while reply := coming.result():
+                page = [(entry_id.decode(), fields) for entry_id, fields in reply]
+                is_last = len(page) < count
+                if not is_last:
+                    size = max(1, sum(len(part) for _, fields in page for part in fields) // len(page))
+                    count = max(1, min(_PAGE, _PAGE_BYTES // size))
+                    coming = ahead.submit(fetch, page[-1][0], count)
+                yield page
+                self._progress(event_type, len(page))
+                if is_last:
+                    return
 
     def _check_head(self) -> None:
         """Raises ArchiveDamaged if this is not the archive that the bus wrote last."""

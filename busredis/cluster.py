@@ -33,7 +33,8 @@ _REST = 0.5
 _BETWEEN = 0.1
 
 _KEYLESS = frozenset(
-    {"MULTI", "EXEC", "DISCARD", "WAIT", "WAITAOF", "PING", "TIME", "INFO", "CLUSTER", "CONFIG"}
+    {"MULTI", "EXEC", "DISCARD", "WAIT", "WAITAOF", "PING", "TIME", "INFO", "CLUSTER", "CONFIG", "COMMAND"}
+    | {"ACL", "CLIENT", "SCRIPT", "DBSIZE", "LASTSAVE", "ROLE"}
 )
 _SECOND = frozenset({"XINFO", "XGROUP", "MEMORY", "OBJECT"})
 #: Who answers so may not be the master any more.

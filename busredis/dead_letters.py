@@ -12,10 +12,16 @@ from busredis.keys import Keys, parse_id
 _ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 #: Letters read in one round trip.
 _PAGE = 500
+#: Letters that are retried or discarded together.
+MOST = 1_000_000
 
 
 class NoSuchLetter(BusError):
     """There is no dead letter of this id (any more)."""
+
+
+class LetterTrimmed(NoSuchLetter):
+    """The entry of this dead letter is no longer in its stream."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,13 @@ class DeadLetter:
     last_failure: int
     consumer: str
     fields: dict[str, str]
+    #: Of an ordered handler: in whose order it stands; the letters behind it wait for it.
+    key: str = ""
+
+    def member(self) -> str:
+        """What stands for it in parked:<group>; dead_letter.lua writes it."""
+        ms, seq = parse_id(self.entry_id)
+        return f"{self.key}\n{ms:020}-{seq:020}\n{self.id}\n{self.stream}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -104,23 +117,64 @@ class DeadLetters:
 
     def retry(self, letter: DeadLetter) -> Flow[str]:
         """Hands the entry to its group again, to that group alone and with all its attempts; how it was done."""
-        args: list[Arg] = [letter.group, _raw_id(letter.id), letter.entry_id]
-        dead = self._keys_of(letter.id).dead(letter.group)
-        done = yield from script("retry_letter", [letter.stream, dead], args)
+        keys = self._keys_of(letter.id)
+        args: list[Arg] = [letter.group, _raw_id(letter.id), letter.entry_id, letter.key]
+        names = [letter.stream, keys.dead(letter.group), keys.parked(letter.group)]
+        done = yield from script("retry_letter", names, args)
         if done == b"gone":
             raise NoSuchLetter(
                 f"the dead letter {letter.id} of {letter.group!r} is gone: retried or discarded already?"
             )
         if done == b"trimmed":
-            raise NoSuchLetter(
+            raise LetterTrimmed(
                 f"entry {letter.entry_id} is no longer in {letter.stream}: the letter has its fields, publish them anew"
             )
         return "redelivered"
 
     def discard(self, letter: DeadLetter) -> Flow[bool]:
-        """Removes a letter for good; whether it was there."""
-        dead = self._keys_of(letter.id).dead(letter.group)
-        return bool((yield from raw("XDEL", dead, _raw_id(letter.id))))
+        """Removes a letter for good; whether it was there. Nothing of its key waits for it any more."""
+        keys = self._keys_of(letter.id)
+        removed = bool((yield from raw("XDEL", keys.dead(letter.group), _raw_id(letter.id))))
+        if letter.key:
+            yield from raw("ZREM", keys.parked(letter.group), letter.member())
+        return removed
+
+
+@dataclass(frozen=True)
+class Retried:
+    """The letters whose entries were handed over again, and those that cannot be, since their entry is gone."""
+
+    done: list[DeadLetter]
+    trimmed: list[DeadLetter]
+
+
+def retry_all(partitions: Sequence[Keys], group: str, *, key: str | None = None) -> Flow[Retried]:
+    """Hands all letters of a group, or those of one key, to it again, in the order of their entries.
+
+    What is parked behind them meanwhile comes with them. None is handed over twice, so that this ends.
+    """
+    letters, result = DeadLetters(partitions), Retried([], [])
+    tried: set[tuple[str, str]] = set()
+    while True:
+        found: list[DeadLetter] = yield from letters.list(
+            group, limit=MOST, matches=lambda letter: key is None or letter.key == key
+        )
+        # In later rounds only what came behind in the first.
+        fresh = [
+            x for x in found if (x.stream, x.entry_id) not in tried and (not tried or x.reason == "behind")
+        ]
+        if not fresh:
+            return result
+        for letter in sorted(fresh, key=lambda letter: parse_id(letter.entry_id)):
+            tried.add((letter.stream, letter.entry_id))
+            try:
+                yield from letters.retry(letter)
+            except LetterTrimmed:
+                result.trimmed.append(letter)
+            except NoSuchLetter:
+                continue  # retried or discarded by somebody else
+            else:
+                result.done.append(letter)
 
 
 def _shown_id(keys: Keys, entry_id: bytes) -> str:
@@ -149,6 +203,7 @@ def _letter(group: str, letter_id: str, fields: list[bytes]) -> DeadLetter:
         first_failure=_number(found.get("first_failure", "")),
         last_failure=_number(found.get("last_failure", "")),
         consumer=found.get("consumer", ""),
+        key=found.get("key", ""),
         fields={
             name.removeprefix("entry:"): value for name, value in found.items() if name.startswith("entry:")
         },

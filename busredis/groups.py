@@ -48,6 +48,7 @@ def prune(keys: Keys, group: Group, least: timedelta) -> Flow[bool]:
     No entry and no dead letter is removed. If its daemon comes back, it begins anew.
     """
     own = [keys.groups, keys.checkpoint(group.name), keys.failures(group.name), keys.stats(group.name)]
+    own += [keys.owner(group.name), keys.free(group.name)]
     streams = [keys.stream(event_type) for event_type in group.event_types]
     silence = int(least.total_seconds() * 1000)
     return bool((yield from script("prune_group", [*own, *streams], [group.name, silence])))

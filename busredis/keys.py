@@ -13,6 +13,8 @@ from busredis.errors import SettingsError
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,127}")
 #: The consumers that hold entries between attempts: `waiting` by the handler's backoff, `waiting-<ms>` by request.
 WAITING = "waiting"
+#: The consumer that holds entries of an ordered handler that cannot run yet, behind another one of their key.
+BEHIND = f"{WAITING}-behind"
 
 
 def check_name(kind: str, name: str) -> str:
@@ -153,6 +155,18 @@ class Keys:
         """hash: execution times and outcomes of this group's handler, counted."""
         return f"{self.tag}:stats:{group}"
 
+    def owner(self, group: str) -> str:
+        """hash: who owns the ordered handling of this group, until when, with which fencing token, and who stands by."""
+        return f"{self.tag}:lease:ordered:{group}"
+
+    def free(self, group: str) -> str:
+        """stream, of one entry: the last time that the lease of this group was given up; wakes those who stand by."""
+        return f"{self.tag}:free:{group}"
+
+    def parked(self, group: str) -> str:
+        """zset: by ordering key, the entries that are dead letters of this group, or were and are tried again."""
+        return f"{self.tag}:parked:{group}"
+
     def view(self, name: str) -> str:
         """any type: a read model that a handler keeps."""
         return f"{self.tag}:view:{name}"
@@ -203,7 +217,7 @@ class Keys:
 
     def known(self, key: str) -> bool:
         """Whether this module could have spelled `key`."""
-        kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease|replay|shadow"
+        kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease|replay|shadow|free|parked"
         single = "archive|personal|clock|types|tracking|schedule|scheduled|groups|retention|trimmed"
         pattern = rf"{re.escape(self.tag)}:({single}|({kinds}):.+)"
         # Two are outside of any partition.

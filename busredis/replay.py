@@ -67,6 +67,7 @@ def discard(shadow: ShadowKeys) -> Flow[None]:
     name = shadow.shadow_name
     found = [*(yield from scan(shadow.stream("*"))), *(yield from scan(shadow.every_view(f"*@{name}")))]
     found += [shadow.checkpoint(name), shadow.failures(name), shadow.stats(name), shadow.replay(name)]
+    found += [shadow.owner(name), shadow.free(name), shadow.parked(name)]
     yield from raw("DEL", *found)
     yield from raw("SREM", shadow.groups, name)
 

@@ -11,6 +11,7 @@ from busredis.backoff import Backoff, BackoffLike, Pause, pause_function
 from busredis.errors import DuplicateHandler, RegistrationError, SettingsError
 from busredis.events import DomainEvent, registry
 from busredis.keys import check_name, just_before, parse_id
+from busredis.ordering import check_field
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 #: Where a new group starts: "beginning", "now", a time, or an entry id; the entry at the time or id is included.
@@ -33,6 +34,8 @@ class Handler:
     start: Start
     is_async: bool
     takes_context: bool
+    #: False; True: in order by aggregate; or the payload field in whose order.
+    ordered: bool | str = False
     side_effects: bool = False
 
     def event_classes(self) -> list[type[DomainEvent]]:
@@ -44,7 +47,10 @@ class Handler:
             raise RegistrationError(
                 f"handler {self.name!r} is run for no event: no class is registered that it names"
             )
-        return [found[name] for name in sorted(found)]
+        classes = [found[name] for name in sorted(found)]
+        if isinstance(self.ordered, str):
+            check_field(self.name, self.ordered, classes)
+        return classes
 
     def start_id(self) -> str:
         """The id after which a new group reads."""
@@ -68,6 +74,7 @@ class Router:
         timeout: timedelta | float | None = timedelta(minutes=5),
         concurrency: int = 1,
         start: Start = "beginning",
+        ordered: bool | str = False,
         side_effects: bool = False,
     ) -> Callable[[Function], Function]:
         """Registers a function `(event)` or `(event, ctx)`, sync or async, for event classes, base classes or "*".
@@ -78,11 +85,15 @@ class Router:
         created. What it raises is tried again after `backoff`, up to `max_attempts` in all, then the event is a dead
         letter; it steers with Retry, Reject and Skip. `timeout` (seconds or timedelta) counts as a failure.
         `side_effects`: it does what must not be done twice (mails, payments, events of its own), so that a replay leaves it out.
+
+        With `ordered` the events of one aggregate (True), or with one value of a payload field (its name), are handled
+        one after another in their total order over all the types, by one daemon at a time; `concurrency` says how many
+        keys at once. An event that fails holds back its own key alone; behind a dead letter its key is parked.
         """
 
         def register(function: Function) -> Function:
             group = name or re.sub(r"_", "-", getattr(function, "__name__", "handler"))
-            options = _Options(max_attempts, backoff, timeout, concurrency, start, side_effects)
+            options = _Options(max_attempts, backoff, timeout, concurrency, start, side_effects, ordered)
             self._add(_handler(group, function, subjects, options))
             return function
 
@@ -121,6 +132,7 @@ class _Options:
     concurrency: int
     start: Start
     side_effects: bool
+    ordered: bool | str
 
 
 def _handler(
@@ -143,6 +155,10 @@ def _handler(
             )
     timeout = _timeout(name, options.timeout)
     _check_start(name, options.start)
+    if not isinstance(options.ordered, bool | str) or options.ordered == "":
+        raise RegistrationError(
+            f"handler {name!r}: ordered is True (by aggregate) or the name of a payload field, not {options.ordered!r}"
+        )
     is_async = inspect.iscoroutinefunction(function)
     return Handler(
         name=name,
@@ -155,6 +171,7 @@ def _handler(
         start=options.start,
         is_async=is_async,
         takes_context=_takes_context(name, function),
+        ordered=options.ordered,
         side_effects=options.side_effects,
     )
 

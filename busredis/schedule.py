@@ -86,7 +86,7 @@ class Schedules:
             args += (change.what, change.id, change.due, first, change.second)
         reply = yield from script("schedule", keys, args)
         if self._settings.durability != "memory":
-            yield from self._appender.make_durable(attempt, batch_is_ours=True)
+            yield from self._appender.make_durable(attempt, appended=True)
         return str(reply.decode()).split()
 
     def after(self, error: ServerError, attempt: Attempt, changes: Sequence[Change]) -> float:

@@ -61,7 +61,8 @@ class Settings(BaseSettings):
     buffer_bytes: int = Field(64 * 1_048_576, ge=1_024)
     #: How long an idempotency key is remembered.
     once_window: timedelta = timedelta(hours=1)
-    #: What a confirmation means: `memory` the server's reply, `fsync` on disk, `replica` on a replica too.
+    #: What a confirmation means: `memory` the server's reply, `fsync` on disk (appendfsync always, or a WAITAOF that can
+    #: be relied on; else refused), `replica` on a replica too.
     durability: Durability = "memory"
 
     #: How long a daemon may be silent before others take over what it holds. Renewed every third of it.

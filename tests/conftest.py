@@ -2,11 +2,16 @@ import socket
 import uuid
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import redis
 
 from busredis.keys import Keys
 from tests.servers import TestServer, chosen_server
+
+# How long an example takes is the machine's business: a busy one is no failure of ours.
+hypothesis.settings.register_profile("busredis", deadline=None)
+hypothesis.settings.load_profile("busredis")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import Self
 
@@ -20,10 +21,14 @@ class Proxy:
         self._flows.set()
         self._needle = b""
         self._replies_to_lose = 0
+        self._requests_to_lose = 0
+        self._bytes_to_keep = 0
+        self._delay_s = 0.0
         self._refuses = False
         self._closed = False
         self.port: int = self._listener.getsockname()[1]
         self.lost_replies = 0
+        self.lost_requests = 0
         self._accepting = threading.Thread(target=self._accept, name=f"proxy-{self.port}", daemon=True)
 
     @property
@@ -56,13 +61,35 @@ class Proxy:
     def resume(self) -> None:
         self._flows.set()
 
-    def cut_before_reply(self, n: int = 1, *, needle: bytes = b"") -> None:
+    def strand(self) -> None:
+        """Forward nothing more, ever, on the connections that are open now; they stay open. New ones work."""
+        with self._lock:
+            for link in self._links:
+                link.flows.clear()
+
+    def redirect(self, port: int) -> None:
+        """Break every connection; new ones lead to another server."""
+        self._server_port = port
+        self.cut()
+
+    def delay(self, seconds: float) -> None:
+        """Hold back every request for so long, from now on."""
+        self._delay_s = seconds
+
+    def cut_before_request(self, n: int = 1, *, needle: bytes = b"") -> None:
+        """Break the connections of the next `n` requests that contain `needle` before the server sees them."""
+        with self._lock:
+            self._needle, self._requests_to_lose, self._replies_to_lose = needle, n, 0
+
+    def cut_before_reply(self, n: int = 1, *, needle: bytes = b"", keep: int = 0) -> None:
         """Lose the replies of the next `n` requests that contain `needle`.
 
-        The request reaches the server, which runs it; its connection breaks before any of the reply comes back.
+        The request reaches the server, which runs it; its connection breaks before any of the reply comes back, or
+        after its first `keep` bytes.
         """
         with self._lock:
-            self._needle, self._replies_to_lose = needle, n
+            self._needle, self._requests_to_lose, self._replies_to_lose = needle, 0, n
+            self._bytes_to_keep = keep
 
     def close(self) -> None:
         self._closed = True
@@ -113,22 +140,38 @@ class Proxy:
         with suppress(OSError):
             while data := link.client.recv(_CHUNK):
                 self._flows.wait()
-                with self._lock:
-                    hit = self._replies_to_lose > 0 and self._needle in seen + data
-                    if hit:
-                        self._replies_to_lose -= 1
-                        link.loses_reply = True
+                link.flows.wait()
+                if self._delay_s:
+                    time.sleep(self._delay_s)
+                hit = self._needle in seen + data and self._loses(link)
+                if link.loses_request:
+                    break
                 keep = max(len(self._needle) - 1, 0)
                 seen = (seen + data)[-keep:] if keep and not hit else b""
                 link.server.sendall(data)
         self._drop(link)
 
+    def _loses(self, link: "_Link") -> bool:
+        """Whether this request, which has the needle, is to be lost, or its reply."""
+        with self._lock:
+            if self._requests_to_lose > 0:
+                self._requests_to_lose -= 1
+                self.lost_requests += 1
+                link.loses_request = True
+            elif self._replies_to_lose > 0:
+                self._replies_to_lose -= 1
+                link.loses_reply = True
+            return link.loses_request or link.loses_reply
+
     def _replies(self, link: "_Link") -> None:
         with suppress(OSError):
             while data := link.server.recv(_CHUNK):
                 self._flows.wait()
+                link.flows.wait()
                 if link.loses_reply:
                     self.lost_replies += 1
+                    if self._bytes_to_keep:
+                        link.client.sendall(data[: self._bytes_to_keep])
                     break
                 link.client.sendall(data)
         self._drop(link)
@@ -143,9 +186,12 @@ class _Link:
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self.client = client
         self.server = server
-        self.loses_reply = False
+        self.loses_reply = self.loses_request = False
+        self.flows = threading.Event()
+        self.flows.set()
 
     def close(self) -> None:
+        self.flows.set()
         for end in (self.client, self.server):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it

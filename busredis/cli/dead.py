@@ -8,7 +8,7 @@ import typer
 from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
 from busredis.cli.terminal import printable
 from busredis.client import Client
-from busredis.dead_letters import DeadLetter, DeadLetters
+from busredis.dead_letters import MOST, DeadLetter, DeadLetters, retry_all
 
 app = typer.Typer(help="Dead letters: what a group gave up.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -66,15 +66,27 @@ def retry(
     group: Group,
     letter_id: Annotated[str, typer.Argument(help="The id of the letter, or 'all'.")],
     *,
+    key: Annotated[
+        str | None, typer.Option(help="With 'all': those of this key of an ordered handler.")
+    ] = None,
     url: Url = None,
     namespace: Namespace = None,
 ) -> None:
-    """Hand an entry to its group again, and to no other, with all its attempts."""
+    """Hand an entry to its group again, and to no other, with all its attempts; 'all' in the order of the events."""
     client, partitions = connect(url, namespace)
     letters = DeadLetters(partitions)
-    for letter in _chosen(client, letters, group, letter_id):
+    if letter_id != "all":
+        if key is not None:
+            raise typer.BadParameter(f"--key chooses among all: busredis dead retry {group} all --key {key}")
+        letter = client.run(letters.get(group, letter_id))
         client.run(letters.retry(letter))
-        console.print(printable(f"redelivered to {group}: {letter.entry_id}"), markup=False, highlight=False)
+        _say(f"redelivered to {group}: {letter.entry_id}")
+        return
+    retried = client.run(retry_all(partitions, group, key=key))
+    for letter in retried.done:
+        _say(f"redelivered to {group}: {letter.entry_id}")
+    for letter in retried.trimmed:
+        _say(f"not redelivered: {letter.entry_id} is no longer in {letter.stream}; the letter has its fields")
 
 
 @app.command("discard")
@@ -99,8 +111,12 @@ def discard(
 
 def _chosen(client: Client, letters: DeadLetters, group: str, letter_id: str) -> list[DeadLetter]:
     if letter_id == "all":
-        return client.run(letters.list(group, limit=1_000_000))
+        return client.run(letters.list(group, limit=MOST))
     return [client.run(letters.get(group, letter_id))]
+
+
+def _say(line: str) -> None:
+    console.print(printable(line), markup=False, highlight=False)
 
 
 def _when(millis: int) -> str:

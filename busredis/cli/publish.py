@@ -23,6 +23,7 @@ from busredis.events import DomainEvent
 from busredis.keys import Keys
 from busredis.publisher import Publisher
 from busredis.settings import Settings
+from busredis.vault import MemoryKeys, Vault
 
 #: Lines that are checked and then published together.
 _CHUNK = 1_000
@@ -134,7 +135,7 @@ def parse(raw_json: bytes, place: str, limit: int, event_type: str | None = None
     try:
         event = _event(orjson.loads(raw_json), event_type)
         if len(raw_json) > limit // _GROWTH:
-            Codec(limit).encode(event)  # here, where the place is known
+            Codec(limit, Vault(MemoryKeys())).encode(event)  # here, where the place is known
     except (BusError, orjson.JSONDecodeError) as error:
         raise BadLine(f"{place} is no event: {error}") from None
     return event

@@ -6,7 +6,7 @@ A row has the metadata of the event and its payload as JSON text. An entry that 
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -26,7 +26,6 @@ _TEXTS = (
     "user_id",
     "traceparent",
 )
-_KNOWN = frozenset({*METADATA, "payload"})
 _SPLICED = b'{"aggregate_version":'
 #: Dictionaries pay for what repeats; ids and payloads do not.
 DICTIONARY = ("event_type", "aggregate_type", "aggregate_id", "user_id")
@@ -160,29 +159,31 @@ def _iso(column: Any) -> Any:
 
 def _document(event_type: str, entry_id: str, fields: list[bytes]) -> dict[str, Any]:
     """The JSON of an entry with the defaults that a reader gives it; nothing if it is no event."""
-    if FIELD not in fields[::2]:
+    if len(fields) == 2 and fields[0] == FIELD:
+        raw = fields[1]
+    elif FIELD in fields[::2]:
+        raw = fields[fields[::2].index(FIELD) * 2 + 1]
+    else:
         return {}
     try:
-        document = orjson.loads(fields[fields[::2].index(FIELD) * 2 + 1])
-    except orjson.JSONDecodeError:
-        return {}
-    if not isinstance(document, dict) or not isinstance(document.get("payload"), dict):
-        return {}
-    return with_defaults(document, event_type, entry_id)
+        document = orjson.loads(raw)
+        if type(document["payload"]) is dict:
+            if "event_id" in document and "occurred_at" in document:
+                return cast("dict[str, Any]", document)
+            return with_defaults(document, event_type, entry_id)
+    except (orjson.JSONDecodeError, TypeError, KeyError, IndexError):
+        pass
+    return {}
 
 
 def _payload(document: dict[str, Any], raw: bytes | None) -> str | None:
     payload = document.get("payload")
     if payload is None:
         return None
-    if raw is not None and document.keys() <= _KNOWN and raw.endswith(b"}"):
+    if raw is not None and raw.endswith(b"}") and next(reversed(document)) == "payload":
+        # What stands behind the last key is its value. A nested or a second "payload" is rare, and looked at.
         _, mark, rest = raw.partition(b'"payload":')
-        # A nested or a second "payload" is rare, and looked at: the text must be the payload and nothing more.
-        if (
-            mark
-            and (mark not in rest or _loads(rest[:-1]) == payload)
-            and next(reversed(document)) == "payload"
-        ):
+        if mark and (mark not in rest or _loads(rest[:-1]) == payload):
             return rest[:-1].decode()
     return orjson.dumps(payload).decode()
 

@@ -31,7 +31,7 @@ class FileWriter:
         self._archive = archive
         self._waiting: list[Entry] = []
         self._waiting_bytes = 0
-        self._read = hashlib.sha256()
+        self._read = Fingerprint()
 
     @contextmanager
     def open(self) -> Iterator["FileWriter"]:
@@ -51,7 +51,7 @@ class FileWriter:
 
     def add(self, entries: Sequence[Entry]) -> None:
         """The next entries of this type and day, in order."""
-        self._read.update(canonical(entries))
+        self._read.add(entries)
         self._waiting += entries
         size = sum(len(field) for _, fields in entries for field in fields)
         self._waiting_bytes += size
@@ -73,25 +73,35 @@ class FileWriter:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         ids = (self.after, self.first_id, self.last_id)
         entry = FileEntry(self.name, self.event_type, 0, self.day, self.rows, *ids, size, sha256, now)
-        found, rows = hashlib.sha256(), 0
+        found = Fingerprint()
         for entries in self._archive.scan(entry):
-            found.update(canonical(entries))
-            rows += len(entries)
-        if rows != self.rows or found.digest() != self._read.digest():
+            found.add(entries)
+        if found.rows != self.rows or found.digest() != self._read.digest():
             path = self._archive.place.path(self.name)
             raise ArchiveDamaged(
-                f"{path}: reads back {rows:,} entries that are not the {self.rows:,} written"
+                f"{path}: reads back {found.rows:,} entries that are not the {self.rows:,} written"
             )
         return entry
 
 
-def canonical(entries: Sequence[Entry]) -> bytes:
-    """Entries as bytes that are the same only for the same entries."""
-    parts: list[bytes] = []
-    for entry_id, fields in entries:
-        parts.append(f"{entry_id} {','.join(map(str, map(len, fields)))}\n".encode())
-        parts += fields
-    return b"".join(parts)
+class Fingerprint:
+    """Of entries in their order, however they come in portions."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._ids, self._sizes, self._values = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """The next entries."""
+        parts = [part for _, fields in entries for part in fields]
+        self.rows += len(entries)
+        self._ids.update("".join([f"{entry_id} {len(fields)}\n" for entry_id, fields in entries]).encode())
+        self._sizes.update("".join([f"{len(part)} " for part in parts]).encode())
+        self._values.update(b"".join(parts))
+
+    def digest(self) -> bytes:
+        """The same only for the same entries."""
+        return self._ids.digest() + self._sizes.digest() + self._values.digest()
 
 
 def day_of(entry_id: str) -> str:

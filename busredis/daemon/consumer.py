@@ -39,9 +39,14 @@ class Consumer:
         #: When the last read began that found nothing; 0 before there was one.
         self.empty_since = 0.0
         self.settled_at = 0.0
+        #: With `burst`, one that stands by has to know whether others have left anything.
+        self.ends_when_empty = False
         self._settings = settings
         self._classes = {pending.keys.stream(cls.type_name): cls for cls in process.handler.event_classes()}
         self._reader: AsyncClient | SharedReader | None = None
+        #: Whether a read or a claim got no answer, so that entries may be this consumer's that it knows nothing of.
+        self._in_doubt = False
+        self._reclaiming: set[tuple[str, bytes]] = set()
         self._stopping = False
         self._room = asyncio.Event()
         self._limit = min(32, settings.prefetch)
@@ -59,6 +64,8 @@ class Consumer:
         pause, told = 0.05, False
         while not self._stopping:
             try:
+                if self._in_doubt:
+                    await self._recover_own()
                 await self._read_some()
             except GroupMissing as error:
                 await self._restore(error)
@@ -70,8 +77,7 @@ class Consumer:
                     told = True
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
                 pause = min(pause * 2, self._settings.reconnect_cap.total_seconds())
-                if isinstance(error, ConnectionLost):
-                    await self._recover_own()
+                self._in_doubt = self._in_doubt or isinstance(error, ConnectionLost)
             else:
                 if told:
                     log.info("reading goes on", extra={"group": self.pending.group})
@@ -163,20 +169,30 @@ class Consumer:
             await asyncio.sleep(0.2)
 
     async def _recover_own(self) -> None:
-        """Takes what was delivered to this consumer in a reply that got lost."""
-        try:
-            rows = await self.client.run(self.pending.own())
-            for row in rows:
-                if (row.stream, row.id) not in self.settler.held:
-                    await self.reclaim(row, 0, row.count)
-        except ServerError:
-            return  # the next error, or the reclaimer, leads here again
+        """Takes what was delivered to this consumer in a reply that got lost. Raises ServerError: then all is to be done again."""
+        for row in await self.client.run(self.pending.own()):
+            if (row.stream, row.id) not in self.settler.held:
+                await self.reclaim(row, 0, row.count)
+        self._in_doubt = False
 
     async def reclaim(self, row: Row, least_idle_ms: int, count: int) -> Delivery | None:
-        """Takes a pending entry over and gives it to the lanes."""
-        delivery = await self.claim(row, least_idle_ms, count)
-        if delivery is not None:
-            self.take(delivery)
+        """Takes a pending entry over and gives it to the lanes; None if another daemon was faster, or it is here already."""
+        key = row.stream, row.id
+        # A sweep and the recovery after a lost reply may find the same entry of this consumer at the same time.
+        if key in self._reclaiming or key in self.settler.held:
+            return None
+        self._reclaiming.add(key)
+        try:
+            delivery = await self.claim(row, least_idle_ms, count)
+            if delivery is not None:
+                self.take(delivery)
+        except ConnectionLost:
+            self._in_doubt = (
+                True  # the claim may have been made, and its attempt counted: it is not to be wasted
+            )
+            raise
+        finally:
+            self._reclaiming.discard(key)
         return delivery
 
     async def claim(

@@ -10,10 +10,12 @@ from datetime import timedelta
 from typing import Any
 
 from busredis.client import AsyncClient, Client
-from busredis.codec import Codec
+from busredis.daemon.assembly import Assembly, reclaimer_of
 from busredis.daemon.chosen import chosen
 from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
 from busredis.daemon.lease import Lease
+from busredis.daemon.ordered import OrderedConsumer
+from busredis.daemon.ownership import Share
 from busredis.daemon.reader import SharedReader, reader_for
 from busredis.daemon.reclaimer import Reclaimer
 from busredis.daemon.retainer import Retainer
@@ -21,17 +23,14 @@ from busredis.daemon.scheduler import Scheduler
 from busredis.daemon.signals import on_stop
 from busredis.delivery.context import Tools
 from busredis.delivery.lanes import Gate
-from busredis.delivery.pending import Pending
-from busredis.delivery.process import Process
 from busredis.errors import CommandRefused, ServerError
 from busredis.events import DomainEvent, registry
 from busredis.keys import Keys
 from busredis.location import server_url
 from busredis.partitions import learn
-from busredis.privacy import vault_of
 from busredis.publisher import AsyncPublisher
 from busredis.retention import Retention
-from busredis.router import Handler, Router
+from busredis.router import Router
 from busredis.settings import Settings
 
 log = logging.getLogger("busredis.daemon")
@@ -119,18 +118,12 @@ class Daemon:
         return found
 
     async def _serve(self, client: AsyncClient, partitions: list[Keys]) -> None:
-        is_divided = len(partitions) > 1
         publisher = AsyncPublisher(**self.settings.model_dump() | {"url": self._url})
         gate = Gate()
-        gate.shared = {} if is_divided else None
-        tools = Tools(partitions[0], client, publisher)
-        consumers = [
-            consumer
-            for handler in self.handlers
-            for consumer in self._consumers(handler, tools, gate, partitions)
-        ]
+        gate.shared = {} if len(partitions) > 1 else None
+        consumers = self._consumers([Tools(keys, client, publisher) for keys in partitions], gate)
         gate.lanes = list({id(consumer.lanes): consumer.lanes for consumer in consumers}.values())
-        reclaimers = [Reclaimer(consumer, gate, self.settings) for consumer in consumers]
+        reclaimers = [reclaimer_of(consumer, gate, self.settings) for consumer in consumers]
         chores = (
             [Scheduler(keys, client, self.settings, self.name) for keys in partitions],
             [
@@ -143,7 +136,7 @@ class Daemon:
         beat = asyncio.create_task(lease.beat())
         try:
             reading = AsyncClient(self._url, timeout=self.settings.block + BLOCK_MARGIN)
-            async with reader_for(reading, self.settings.block, is_shared=is_divided) as reader:
+            async with reader_for(reading, self.settings.block, is_shared=len(partitions) > 1) as reader:
                 await self._run(consumers, reclaimers, chores, reader)
         finally:
             beat.cancel()
@@ -151,17 +144,15 @@ class Daemon:
             await asyncio.to_thread(lease.stop)
             await publisher.close()
 
-    def _consumers(
-        self, handler: Handler, tools: Tools, gate: Gate, partitions: list[Keys]
-    ) -> list[Consumer]:
-        process = Process(handler, Codec(self.settings.max_event_bytes, vault_of(self.settings)), tools)
-        share = max(1, self.settings.prefetch // len(partitions))
-        settings = self.settings.model_copy(update={"prefetch": share})
+    def _consumers(self, partitions: list[Tools], gate: Gate) -> list[Consumer]:
+        prefetch = max(1, self.settings.prefetch // len(partitions))
+        settings, share = self.settings.model_copy(update={"prefetch": prefetch}), Share()
         found = []
-        for keys in partitions:
-            streams = [keys.stream(cls.type_name) for cls in handler.event_classes()]
-            pending = Pending(keys, handler.name, self.name, streams)
-            found.append(Consumer(pending, process, tools.client, gate, settings))
+        for tools in partitions:
+            assembly = Assembly(self.name, settings, tools, gate, share)
+            found += [assembly.consumer_of(handler) for handler in self.handlers]
+        for consumer in found:
+            consumer.ends_when_empty = self._burst
         return found
 
     async def _run(
@@ -254,6 +245,8 @@ class Daemon:
         flushing = [asyncio.create_task(consumer.settler.flush()) for consumer in consumers]
         await asyncio.wait(flushing, timeout=3)
         for consumer in consumers:
+            if isinstance(consumer, OrderedConsumer):
+                await consumer.hand_over()
             try:
                 await consumer.client.run(consumer.stats.flush(consumer.pending.keys))
             except ServerError as error:

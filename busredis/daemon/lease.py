@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from busredis.client import Client
 from busredis.daemon.consumer import Consumer
+from busredis.daemon.ordered import OrderedConsumer
 from busredis.delivery.model import Delivery
 from busredis.errors import ServerError
 from busredis.settings import Settings
@@ -63,6 +64,9 @@ class Lease:
                     )
 
     def _renew(self, consumer: Consumer, now: float, *, is_blocked: bool) -> None:
+        if isinstance(consumer, OrderedConsumer):
+            consumer.renew(self._client)
+            return
         if is_blocked:
             # While a handler blocks the loop, entries may lie unread in a socket: this process has them all the same.
             self._client.run(consumer.pending.renew_own())

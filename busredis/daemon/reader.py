@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 from busredis.client import AsyncClient
-from busredis.commands import Arg, Flow, many
+from busredis.commands import Arg, Flow, Request, many
 from busredis.errors import ServerError
 
 Result = TypeVar("Result")
@@ -46,10 +46,22 @@ class SharedReader:
 
     async def run(self, flow: Flow[Result]) -> Result:
         """The result of a read; raises what AsyncClient.run raises."""
-        request = next(flow)
+        try:
+            request = next(flow)
+            while True:
+                try:
+                    reply = await self._wish(request)
+                except ServerError as error:
+                    request = flow.throw(error)
+                else:
+                    request = flow.send(reply)
+        except StopIteration as stop:
+            return cast("Result", stop.value)
+
+    async def _wish(self, request: Request) -> Any:
         loop = asyncio.get_running_loop()
         commands = [_unblocked(command) for command in request.commands]
-        wish = _Wish(commands, loop.time() + self._block, loop.create_future())
+        wish = _Wish(commands, loop.time() + _block_s(request.commands[0]), loop.create_future())
         node = self._client.node_of(request)
         self._wishes.setdefault(node, []).append(wish)
         if node not in self._wakes:
@@ -58,12 +70,8 @@ class SharedReader:
             self._tasks.add(task)
             task.add_done_callback(partial(self._ended, node))
         self._wakes[node].set()
-        try:
-            replies = await wish.reply
-            flow.send(replies if request.together else replies[0])
-        except StopIteration as stop:
-            return cast("Result", stop.value)
-        raise AssertionError("a read is one request")
+        replies = await wish.reply
+        return replies if request.together else replies[0]
 
     async def _read(self, node: str) -> None:
         """Asks one node for all that is wished of it."""
@@ -111,6 +119,11 @@ class SharedReader:
             with suppress(asyncio.CancelledError):
                 await task
         await self._client.close()
+
+
+def _block_s(command: tuple[Arg, ...]) -> float:
+    """For how long a read may wait."""
+    return float(command[command.index("BLOCK") + 1]) / 1000 if "BLOCK" in command else 0.0
 
 
 def _unblocked(command: tuple[Arg, ...]) -> tuple[Arg, ...]:

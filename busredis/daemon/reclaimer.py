@@ -7,8 +7,8 @@ import time
 from datetime import timedelta
 
 from busredis.daemon.consumer import Consumer
-from busredis.delivery.lanes import Gate, in_daemon_thread
-from busredis.delivery.model import RELEASE, Delivery, Outcome
+from busredis.daemon.suspects import Suspects
+from busredis.delivery.lanes import Gate
 from busredis.delivery.pending import Row, asked_pause_ms, is_waiting
 from busredis.errors import ServerError
 from busredis.settings import Settings
@@ -26,8 +26,9 @@ class Reclaimer:
 
     def __init__(self, consumer: Consumer, gate: Gate, settings: Settings) -> None:
         self.pending_in_group = -1
-        self._consumer, self._gate, self._settings = consumer, gate, settings
+        self._consumer, self._settings = consumer, settings
         self._lease_ms = int(settings.lease.total_seconds() * 1000)
+        self._suspects = Suspects(consumer, gate, self._lease_ms, settings.lease.total_seconds())
         self._stopping = asyncio.Event()
         self._forget_at = time.monotonic() + settings.lease.total_seconds()
 
@@ -81,7 +82,7 @@ class Reclaimer:
         for row in rows:
             if self._stopping.is_set() or time.monotonic() > until:
                 return 0.0
-            await self._run_suspect(row)
+            await self._suspects.run(row)
         return float("inf")
 
     async def _take_waiting(self, row: Row) -> float:
@@ -98,75 +99,6 @@ class Reclaimer:
 
     def _pause_of(self, row: Row) -> timedelta:
         return self._consumer.process.handler.pause(max(1, row.count), f"{row.stream} {row.id.decode()}")
-
-    async def _run_suspect(self, row: Row) -> None:
-        """Runs an entry of a daemon that fell silent: it may be what killed it.
-
-        One suspect at a time in a process, so that no innocent entry dies with it again and again; at its last
-        attempt nothing at all runs beside it, and only an entry that did not finish alone is found guilty: one that was
-        read and never started, or that was hit by another, has its attempt first.
-        """
-        consumer, last = self._consumer, self._consumer.process.handler.max_attempts
-        async with self._gate.suspects:
-            if row.count >= last and await consumer.client.run(consumer.pending.was_alone(row)):
-                await self._give_up(row)
-                return
-            count = row.count + 1 if row.count < last else row.count
-            alone = count >= last
-            if alone:
-                self._gate.close()
-                await self._quiet()
-            try:
-                delivery = await consumer.claim(row, self._lease_ms, count, alone=alone)
-                if delivery is not None:
-                    await self._run(delivery)
-                    await consumer.settler.flush()
-            finally:
-                if alone:
-                    self._gate.open()
-
-    async def _give_up(self, row: Row) -> None:
-        consumer = self._consumer
-        delivery = await consumer.claim(row, self._lease_ms, row.count)
-        if delivery is not None:
-            outcome = consumer.process.crashed(delivery)
-            if delivery.fields is None:
-                outcome.reason = "trimmed"
-            consumer.settler.hold(delivery)
-            consumer.settler.add(delivery, outcome)
-
-    async def _run(self, delivery: Delivery) -> None:
-        consumer = self._consumer
-        consumer.settler.hold(delivery)
-        log.info(
-            "taking over from a silent daemon: attempt %d",
-            delivery.attempt,
-            extra={"group": consumer.pending.group, "entry_id": delivery.entry_id},
-        )
-        if consumer.process.handler.is_async or delivery.fields is None:
-            outcome = await consumer.process.run(delivery)
-        else:
-            outcome = await self._run_in_thread(delivery)
-        consumer.settler.add(delivery, outcome)
-
-    async def _run_in_thread(self, delivery: Delivery) -> Outcome:
-        process, timeout = self._consumer.process, self._consumer.process.handler.timeout
-        try:
-            return await asyncio.wait_for(
-                in_daemon_thread(process, delivery), timeout.total_seconds() if timeout else None
-            )
-        except TimeoutError:
-            return process.timed_out(delivery)
-        except asyncio.CancelledError:
-            if not process.stopping:
-                raise
-            return RELEASE
-
-    async def _quiet(self) -> None:
-        """Waits until nothing runs in this process, at most for a lease."""
-        until = time.monotonic() + self._settings.lease.total_seconds()
-        while any(lanes.running() for lanes in self._gate.lanes) and time.monotonic() < until:
-            await asyncio.sleep(0.01)
 
     async def _forget(self) -> None:
         if time.monotonic() < self._forget_at:

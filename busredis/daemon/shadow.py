@@ -13,17 +13,16 @@ from typing import Any
 from busredis.client import AsyncClient, Client
 from busredis.codec import Codec
 from busredis.commands import Arg, Flow, many, raw, scan
+from busredis.daemon.assembly import Assembly, reclaimer_of
 from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
 from busredis.daemon.lease import Lease
-from busredis.daemon.reclaimer import Reclaimer
+from busredis.daemon.ordered import OrderedConsumer
+from busredis.daemon.ownership import Share
 from busredis.delivery.context import Tools
 from busredis.delivery.lanes import Gate
-from busredis.delivery.pending import Pending
-from busredis.delivery.process import Process
 from busredis.errors import RegistrationError, ServerError
 from busredis.keys import Keys, check_name, just_before, parse_id
 from busredis.location import server_url
-from busredis.privacy import vault_of
 from busredis.publisher import AsyncPublisher
 from busredis.router import Handler
 from busredis.settings import Settings
@@ -113,13 +112,10 @@ class Shadow:
 
     def _consumer(self, tools: Tools) -> Consumer:
         name = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        streams = [self.keys.stream(event_type) for event_type in self._types]
-        pending = Pending(self.keys, self.handler.name, name, streams, is_shadow=True)
         gate = Gate()
-        process = Process(
-            self.handler, Codec(self._settings.max_event_bytes, vault_of(self._settings)), tools
+        consumer = Assembly(name, self._settings, tools, gate, Share()).consumer_of(
+            self.handler, is_shadow=True
         )
-        consumer = Consumer(pending, process, tools.client, gate, self._settings)
         gate.lanes = [consumer.lanes]
         return consumer
 
@@ -132,7 +128,7 @@ class Shadow:
     ) -> None:
         await self._begin(consumer)
         consumer.use_reader(reader)
-        reclaimer = Reclaimer(consumer, Gate(), self._settings)
+        reclaimer = reclaimer_of(consumer, Gate(), self._settings)
         running = [
             asyncio.create_task(one) for one in (consumer.settler.run(), consumer.run(), reclaimer.run())
         ]
@@ -153,6 +149,8 @@ class Shadow:
             for task in (copying, *running):
                 task.cancel()
             await asyncio.gather(copying, *running, return_exceptions=True)
+            if isinstance(consumer, OrderedConsumer):
+                await consumer.hand_over()
         self.progress.dead = await consumer.client.run(
             raw("XLEN", self.keys.dead(self.handler.name)).__iter__()
         )

@@ -46,6 +46,9 @@ class Context:
     max_attempts: int
     tools: Tools | None = None
     replaying: bool = False
+    #: Of an ordered handler: rises with each daemon that takes over. A store that refuses a lower one than it has seen
+    #: is safe from a daemon that was frozen and does not know yet that it has been replaced.
+    fencing_token: int | None = None
     may_publish: bool = True
     #: What `effects` has gathered, if it was used.
     gathered: Effects | None = field(default=None, init=False, repr=False, compare=False)

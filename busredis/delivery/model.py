@@ -27,6 +27,10 @@ class Delivery:
     started_at: float = 0.0
     ended_at: float = 0.0
     lost: bool = False
+    #: The event in it, if it was decoded already.
+    event: DomainEvent | None = None
+    #: In whose order it stands, of an ordered handler.
+    key: str = ""
     #: The group has had this entry before, and is given it again by a replay.
     replaying: bool = False
     #: Its handler has side effects, and the replay leaves it out.
@@ -69,6 +73,8 @@ class Outcome:
     after: timedelta | None = None
     counts: bool = True
     effects: tuple[Effect, ...] = ()
+    #: For a dead letter of an ordered handler: the member of parked:<group> behind which it is parked.
+    behind: bytes = b""
 
 
 ACK = Outcome(Verdict.ACK)

@@ -8,7 +8,7 @@ from typing import Any
 from busredis.commands import Arg, Flow, many, pairs, raw, script
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.errors import ServerError
-from busredis.keys import WAITING, Keys, parse_id
+from busredis.keys import BEHIND, WAITING, Keys, parse_id
 
 #: Most rows that one sweep looks at, for each stream and consumer.
 PAGE = 200
@@ -157,15 +157,21 @@ class Pending:
     def dead_letter(self, delivery: Delivery, outcome: Outcome) -> Flow[bool]:
         """Moves an entry to the dead letters of the group; false if the lease on it is lost."""
         keys = [delivery.stream, self.keys.dead(self.group), self.keys.failures(self.group)]
-        args: list[Arg] = [self.group, delivery.holder, delivery.attempt, delivery.id, _now_ms()]
-        args += [
+        return (yield from script("dead_letter", keys, self._letter(delivery, outcome))) is not None
+
+    def _letter(self, delivery: Delivery, outcome: Outcome) -> list[Arg]:
+        return [
+            self.group,
+            delivery.holder,
+            delivery.attempt,
+            delivery.id,
+            _now_ms(),
             delivery.event_class.type_name,
             outcome.reason,
             outcome.error,
             outcome.traceback,
             self.consumer,
         ]
-        return (yield from script("dead_letter", keys, args)) is not None
 
     def claim(
         self, row: Row, least_idle_ms: int, count: int, *, alone: bool = False
@@ -254,7 +260,7 @@ def asked_pause_ms(holder: str) -> int | None:
 
 
 def is_waiting(holder: str) -> bool:
-    return holder == WAITING or asked_pause_ms(holder) is not None
+    return holder in (WAITING, BEHIND) or asked_pause_ms(holder) is not None
 
 
 def _by_stream(deliveries: Sequence[Delivery]) -> tuple[list[str], list[Arg]]:

@@ -101,6 +101,8 @@ class Process:
         return Outcome(Verdict.DEAD_LETTER, "crashed", found)
 
     def _decode(self, delivery: Delivery) -> DomainEvent:
+        if delivery.event is not None:
+            return delivery.event
         if not delivery.fields:
             raise DecodeError(
                 "trimmed", f"entry {delivery.entry_id} was deleted from its stream while it was pending"

@@ -24,7 +24,9 @@ class Dispatch(Settler):
 def lanes_of(process: Process, settler: Settler, gate: Gate, streams: Sequence[str]) -> Lanes:
     """Lanes for a consumer of these streams: its own, or those that the handler has for all partitions."""
     make: type[TaskLanes | ThreadLanes] = TaskLanes if process.handler.is_async else ThreadLanes
-    if gate.shared is None:
+    if (
+        gate.shared is None or process.handler.ordered
+    ):  # whose owner is one a partition, and its lanes with it
         return make(process, settler, gate)
     found: tuple[Lanes, Dispatch] | None = gate.shared.get(process.handler.name)
     if found is None:

@@ -1,5 +1,7 @@
 """What comes back from columns is byte for byte what went in."""
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,8 +30,8 @@ DOCUMENTS = st.fixed_dictionaries(
 )
 JSONS = st.one_of(
     st.binary(max_size=12),
-    st.permutations(["x"]).flatmap(lambda _: DOCUMENTS).map(lambda d: __import__("json").dumps(d).encode()),
-    DOCUMENTS.map(lambda d: __import__("orjson").dumps(d) if "event_version" not in d else b"{}"),
+    DOCUMENTS.map(lambda document: json.dumps(document).encode()),
+    DOCUMENTS.map(lambda document: json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()),
     st.just(OWN.to_json()),
     st.just(b'{"aggregate_version":3,' + ColdPaid(order="spliced").to_json()[1:]),
     st.just(ColdPaid().to_json()[:-1] + b',"payload":{"order":"doubled"}}'),
@@ -47,7 +49,12 @@ IDS = st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)).map(lambda
 
 @given(st.lists(st.tuples(IDS, FIELDS), min_size=1, max_size=6))
 def test_any_entry_comes_back_byte_for_byte(entries):
-    assert to_entries(to_batch("ColdPaid", entries)) == entries
+    batch = to_batch("ColdPaid", entries)
+
+    assert to_entries(batch) == entries
+    for row, (_, fields) in zip(batch.to_pylist(), entries, strict=True):
+        if row["fields"] is None:
+            assert json.loads(row["payload"]) == json.loads(fields[1])["payload"]
 
 
 def test_an_event_is_its_columns_and_nothing_is_stored_twice():

@@ -410,7 +410,9 @@ def test_the_schedule_is_divided_as_events_are_and_changed_wherever_an_event_is(
         publisher.schedule(PartPaid(number=n, aggregate_id=f"o-{n}"), delay=0, key=f"s-{n}")
         for n in range(20)
     ]
-    far = [publisher.schedule(PartPaid(aggregate_id=f"o-{n}"), delay=3_600, key=f"f-{n}") for n in range(5)]
+    far = [
+        publisher.schedule(PartPaid(aggregate_id=f"o-{n}"), delay=3_600 + n, key=f"f-{n}") for n in range(5)
+    ]
     assert publisher.cancel(far[0])
     assert not publisher.cancel(far[0])
     assert publisher.reschedule(far[1], delay=7_200)
@@ -432,3 +434,31 @@ async def test_an_async_schedule_is_divided_too(server, namespace, look, parts):
         assert not await publisher.reschedule(ids[3], delay=5)
         assert len(await publisher.scheduled()) == 7
     assert sum(look.zcard(keys.schedule) for keys in parts) == 7
+
+
+@pytest.mark.parametrize("colour", ["async", "sync"])
+def test_an_ordered_handler_keeps_the_order_of_each_aggregate_in_all_partitions(
+    server, namespace, look, parts, publisher, colour
+):
+    router, seen, failed = Router(), defaultdict(list), []
+
+    def note(event):
+        if event.number == 50 and not failed:
+            failed.append(event)
+            raise ValueError("once")
+        seen[event.aggregate_id].append(event.number)
+
+    async def note_async(event):
+        note(event)
+
+    router.on(PartPaid, PartRefunded, name="kept", ordered=True, concurrency=3, backoff=0.05)(
+        note_async if colour == "async" else note
+    )
+    publisher.publish_many(
+        [(PartPaid, PartRefunded)[n // 20 % 2](number=n, aggregate_id=f"o-{n % 20}") for n in range(400)]
+    )
+
+    Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
+
+    assert failed
+    assert seen == {f"o-{k}": list(range(k, 400, 20)) for k in range(20)}
