@@ -53,6 +53,12 @@ class BlockingStore:
         """The result of steps, each of which is an operation."""
         return drive(steps, self.perform)
 
+    @property
+    def partitions(self) -> int:
+        """How many partitions the namespace has; recorded now if it has none yet. Raises ServerError, SettingsError."""
+        found: int = self.perform(FindPartitions())
+        return found
+
     def append(
         self,
         aggregate: AggregateId | tuple[str, str],
