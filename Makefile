@@ -11,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cluster test-matrix mutations fuzz soak faults check bench clean
+.PHONY: help setup demo test cluster test-matrix mutations fuzz soak faults check bench bench-check clean
 
 help:  ## Show these commands
 	@echo "busredis: a message bus on Redis Streams"
@@ -68,8 +68,11 @@ check: setup  ## Check format, lint, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup  ## Run the benchmarks
+bench: setup  ## Run the benchmarks; ARGS=--write writes docs/performance.md
 	$(BIN)/python -m bench $(ARGS)
+
+bench-check: setup  ## Warn of a path that got more than 10% dearer than at the commit before
+	$(BIN)/python -m bench.guard
 
 faults: setup  ## Inject faults for real into a million events and check what became of each (needs strace)
 	$(BIN)/python -m faults $(ARGS)

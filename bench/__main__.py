@@ -1,24 +1,31 @@
-"""python -m bench [publish|consume|layouts|store|schedule|archive ...]: in interleaved rounds on a server of its own."""
+"""python -m bench [--write] [publish|consume|latency|footprint|store|schedule|archive|peers|layouts ...].
+
+On a server of its own. With --write, docs/performance.md, .svg and .json are what this run has found.
+"""
 
 import sys
 import tempfile
 from pathlib import Path
 
-from bench import archive, consume, layouts, publish, schedule, store
+from bench import archive, consume, footprint, latency, layouts, peers_run, publish, report, schedule, store
 from busredis.server import EmbeddedServer
 
 PARTS = {
     "publish": publish.run,
     "consume": consume.run,
-    "layouts": layouts.run,
+    "latency": latency.run,
+    "footprint": footprint.run,
     "store": store.run,
     "schedule": schedule.run,
     "archive": archive.run,
+    "peers": peers_run.run,
+    "layouts": layouts.run,
 }
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or list(PARTS)
+    arguments = sys.argv[1:]
+    wanted = [name for name in arguments if name != "--write"] or list(PARTS)
     unknown = set(wanted) - set(PARTS)
     if unknown:
         sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(PARTS)}")
@@ -26,6 +33,8 @@ def main() -> None:
         print(f"{server.version}, Python {sys.version.split()[0]}\n")
         for name in wanted:
             PARTS[name](server.url)
+        if "--write" in arguments:
+            report.write(server.version)
 
 
 main()

@@ -44,6 +44,8 @@ class Record:
     guard: int | None = None
 
 
+#: The index in KEYS of the first stream.
+_FIRST = 4
 #: Any version will do; the event gets the next one.
 ANY = -1
 
@@ -92,6 +94,10 @@ class Appender:
         self.codec = Codec(self.settings.max_event_bytes, vault_of(self.settings))
         self._script = load("append")
         self._pid = os.getpid()
+        self._timeout = self.settings.publish_timeout.total_seconds()
+        self._is_durable = self.settings.durability != "memory"
+        window = int(self._timeout * 1000 * _REMEMBER)
+        self._head_args = (window, _ms(self.settings.once_window), FIELD, self.keys.stream_prefix)
 
     def record(self, event: DomainEvent, key: str | None = None) -> Record:
         """`event` with what it inherits from the event being handled, encoded. Raises EncodeError."""
@@ -109,22 +115,30 @@ class Appender:
             # A fork has this object twice; under one name the server would take one's append for the other's retry.
             self._pid, self.name, self.number = os.getpid(), f"publisher-{uuid.uuid4().hex[:16]}", 0
         self.number += 1
-        return Attempt(self.number, time.monotonic() + self.settings.publish_timeout.total_seconds() - spent)
+        return Attempt(self.number, time.monotonic() + self._timeout - spent)
 
     def flow(self, batch: Sequence[Record], attempt: Attempt, guards: Sequence[Guard] = ()) -> Flow[Reply]:
         """One try."""
-        streams: dict[str, int] = {}
-        for record in batch:
-            if record.event_type not in streams:
-                streams[record.event_type] = len(streams) + 4
-        keys = [self.keys.clock, self.keys.once(self.name), self.keys.types]
-        keys += map(self.keys.stream, streams)
-        window = int(self.settings.publish_timeout.total_seconds() * 1000 * _REMEMBER)
-        args: list[Arg] = [attempt.number, window, _ms(self.settings.once_window), FIELD]
-        args += (self.keys.stream_prefix, len(guards))
+        keys = [*self._head_keys(), *map(self.keys.stream, types := list({r.event_type: 0 for r in batch}))]
+        args: list[Arg] = [attempt.number, *self._head_args, len(guards)]
         for guard in guards:
             keys.append(guard.key)
             args += (len(keys), guard.expected)
+        if len(types) == 1 and not guards and all(record.key is None for record in batch):
+            args.append(f"{_FIRST}*{len(batch)}")
+            args += [record.json for record in batch]
+        else:
+            self._place(batch, types, keys, args)
+        on_disk = self.settings.durability == "fsync" and (yield from syncs_before_it_answers())
+        reply = yield from script(self._script, keys, args)
+        if self._is_durable and not on_disk:
+            yield from self.make_durable(attempt, appended=True)
+        ids, _, versions = reply.decode().partition("|")
+        return Reply(_ids(ids, len(batch)), [int(version) for version in versions.split()])
+
+    def _place(self, batch: Sequence[Record], types: list[str], keys: list[str], args: list[Arg]) -> None:
+        """Says of each event where it goes."""
+        streams = {event_type: _FIRST + offset for offset, event_type in enumerate(types)}
         for record in batch:
             where = str(streams[record.event_type])
             if record.guard is not None:
@@ -133,12 +147,9 @@ class Appender:
                 keys.append(self.keys.once(record.key))
                 where = f"{where}:{len(keys)}:{record.fingerprint}"
             args += (where, record.json)
-        on_disk = self.settings.durability == "fsync" and (yield from syncs_before_it_answers())
-        reply = yield from script(self._script, keys, args)
-        if self.settings.durability != "memory" and not on_disk:
-            yield from self.make_durable(attempt, appended=True)
-        ids, _, versions = reply.decode().partition("|")
-        return Reply(_ids(ids, len(batch)), [int(version) for version in versions.split()])
+
+    def _head_keys(self) -> tuple[str, str, str]:
+        return self.keys.clock, self.keys.once(self.name), self.keys.types
 
     def make_durable(self, attempt: Attempt, *, appended: bool = False) -> Flow[None]:
         """Waits until what was written before is as durable as the settings want. Raises PublishIndeterminate.

@@ -1,15 +1,16 @@
 """The one module that talks to redis-py: connections, and what can go wrong on them.
 
-It uses redis-py's connection pools (URLs, TLS, authentication) below its client: bytes in, raw replies out, RESP2
+It uses redis-py's connections (URLs, TLS, authentication) below its client: bytes in, raw replies out, RESP2
 on every server, and no retries, since a command that is sent again may run twice.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+import os
+from collections import deque
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
+import hiredis
 import redis
 import redis.asyncio
 import redis.asyncio.sentinel
@@ -35,28 +36,13 @@ from busredis.errors import (
     ServerError,
     ServerUnavailable,
 )
+from busredis.exchange import LATER, Link, Wire, refusal
 from busredis.url import Servers, parse_servers, shown_url
 
 Result = TypeVar("Result")
 
-#: How error replies start when the server cannot do it now, with nothing done.
-_LATER = (
-    "LOADING",
-    "READONLY",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "BUSY ",
-    "OOM",
-    "MISCONF",
-    "NOREPLICAS",
-    "UNBLOCKED force",
-    "UNBLOCKED instance",
-    "max number of clients",
-)
 #: Seconds for one sentinel to answer, before the next is asked.
 _SENTINEL_S = 1.0
-_NO_GROUP = ("NOGROUP", "UNBLOCKED the stream key")
 
 
 def classify(error: BaseException) -> ServerError:
@@ -68,11 +54,8 @@ def classify(error: BaseException) -> ServerError:
         return ServerUnavailable(message if message.startswith("LOADING") else f"LOADING {message}")
     if isinstance(error, AuthenticationError):
         return CommandRefused(f"the server refused the credentials: {message}")
-    if isinstance(error, ResponseError) or message.startswith(_LATER):
-        full = _with_prefix(error, message)
-        if full.startswith(_NO_GROUP):
-            return GroupMissing(full)
-        return ServerUnavailable(full) if full.startswith(_LATER) else CommandRefused(full)
+    if isinstance(error, ResponseError) or message.startswith(LATER):
+        return refusal(_with_prefix(error, message))
     return ConnectionLost(message)
 
 
@@ -83,12 +66,6 @@ def _with_prefix(error: BaseException, message: str) -> str:
         "NoScriptError": "NOSCRIPT",
         "OutOfMemoryError": "OOM",
         "NoPermissionError": "NOPERM",
-        "MovedError": "MOVED",
-        "AskError": "ASK",
-        "TryAgainError": "TRYAGAIN",
-        "ClusterCrossSlotError": "CROSSSLOT",
-        "ClusterDownError": "CLUSTERDOWN",
-        "MasterDownError": "MASTERDOWN",
     }
     word = prefix.get(type(error).__name__, "")
     return message if not word or message.startswith(word) else f"{word} {message}"
@@ -102,6 +79,9 @@ class Client:
         options = _options(timeout.total_seconds(), Retry(NoBackoff(), 0))
         servers = parse_servers(url)
         self._pool = _pool(servers, options, redis)
+        #: Connections at rest, the one used last in front. They stay out of the pool, whose ways cost more than a command.
+        self._free: deque[Link] = deque()
+        self._pid = os.getpid()
         self._nodes: Nodes[Any] | None = None
         if servers.kind == "cluster":
             self._nodes = Nodes(servers, lambda node: Client(node, timeout=timeout))
@@ -122,29 +102,46 @@ class Client:
             return cast("Result", stop.value)
 
     def _exchange(self, request: Request) -> Any:
-        with self._connection() as connection:
-            try:
-                connection.send_packed_command(connection.pack_commands(request.commands), check_health=False)
-                if not request.together:
-                    return connection.read_response(disable_decoding=True)
-                return [_reply(connection) for _ in request.commands]
-            except (RedisError, OSError) as error:
-                raise classify(error) from error
-
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
+        link = self._link()
         try:
-            connection = self._pool.get_connection()
+            reply = link.exchange(request)
+        except (ServerUnavailable, GroupMissing, CommandRefused) as error:
+            self._rest(link, error)
+            raise
+        except BaseException as error:
+            self._drop(link)
+            if isinstance(error, OSError | hiredis.ProtocolError):
+                raise ConnectionLost(str(error) or type(error).__name__) from error
+            raise
+        self._rest(link, *(reply if request.together else ()))
+        return reply
+
+    def _rest(self, link: Link, *replies: Any) -> None:
+        if any(map(_is_demoted, replies)):
+            self._drop(link)
+        else:
+            self._free.append(link)
+
+    def _link(self) -> Link:
+        if self._pid != os.getpid():
+            # After a fork these are the parent's; redis-py's pool looks after its own.
+            self._pid, self._free = os.getpid(), deque()
+        while True:
+            try:
+                link = self._free.pop()
+            except IndexError:
+                break
+            if link.is_usable():
+                return link
+            self._drop(link)
+        try:
+            return Link(self._pool.get_connection())
         except (RedisError, OSError) as error:
             raise _not_sent(error, self.shown) from error
-        try:
-            yield connection
-        except BaseException as error:
-            if not _is_fine(error):
-                connection.disconnect()
-            raise
-        finally:
-            self._pool.release(connection)
+
+    def _drop(self, link: Link) -> None:
+        link.connection.disconnect()
+        self._pool.release(link.connection)
 
     def node_of(self, request: Request) -> str:
         """The node of a cluster that a request would go to; "" if there is but one, or it is not known yet."""
@@ -154,6 +151,8 @@ class Client:
         """Closes every connection; a later run opens new ones."""
         if self._nodes is not None:
             self._nodes.close()
+        while self._free:
+            self._drop(self._free.pop())
         self._pool.disconnect()
 
 
@@ -164,10 +163,12 @@ class AsyncClient:
         self, url: str, *, timeout: timedelta = timedelta(seconds=5), most: int | None = None
     ) -> None:
         self.shown = shown_url(url)
-        self._turns = asyncio.Semaphore(most) if most else nullcontext()
+        self._turns = asyncio.Semaphore(most) if most else None
         options = _options(timeout.total_seconds(), AsyncRetry(NoBackoff(), 0))
         servers = parse_servers(url)
         self._pool = _pool(servers, options, redis.asyncio)
+        self._timeout = timeout.total_seconds()
+        self._free: deque[Wire] = deque()
         self._nodes: Nodes[Any] | None = None
         if servers.kind == "cluster":
             self._nodes = Nodes(servers, lambda node: AsyncClient(node, timeout=timeout, most=most))
@@ -188,30 +189,49 @@ class AsyncClient:
             return cast("Result", stop.value)
 
     async def _exchange(self, request: Request) -> Any:
-        async with self._turns, self._connection() as connection:
-            try:
-                packed = connection.pack_commands(request.commands)
-                await connection.send_packed_command(packed, check_health=False)
-                if not request.together:
-                    return await connection.read_response(disable_decoding=True)
-                return [await _reply_async(connection) for _ in request.commands]
-            except (RedisError, OSError) as error:
-                raise classify(error) from error
+        if self._turns is not None:
+            async with self._turns:
+                return await self._exchange_now(request)
+        return await self._exchange_now(request)
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
+    async def _exchange_now(self, request: Request) -> Any:
+        wire = await self._wire()
+        try:
+            reply = await wire.exchange(request)
+        except (ServerUnavailable, GroupMissing, CommandRefused) as error:
+            if _is_demoted(error):
+                await self._drop(wire)
+            else:
+                self._free.append(wire)
+            raise
+        except BaseException:
+            await self._drop(wire)
+            raise
+        if request.together and any(map(_is_demoted, reply)):
+            await self._drop(wire)
+        else:
+            self._free.append(wire)
+        return reply
+
+    async def _wire(self) -> Wire:
+        while self._free:
+            wire = self._free.pop()
+            if wire.is_open:
+                return wire
+            await self._drop(wire)
         try:
             connection = await self._pool.get_connection()
         except (RedisError, OSError) as error:
             raise _not_sent(error, self.shown) from error
-        try:
-            yield connection
-        except BaseException as error:
-            if not _is_fine(error):
-                await connection.disconnect(nowait=True)
-            raise
-        finally:
-            await asyncio.shield(self._pool.release(connection))
+        return Wire(connection, self._timeout)
+
+    async def _drop(self, wire: Wire) -> None:
+        wire.is_open = False
+        await asyncio.shield(self._released(wire.connection))
+
+    async def _released(self, connection: Any) -> None:
+        await connection.disconnect(nowait=True)
+        await self._pool.release(connection)
 
     def node_of(self, request: Request) -> str:
         """As Client.node_of."""
@@ -221,6 +241,9 @@ class AsyncClient:
         """Closes every connection; a later run opens new ones."""
         if self._nodes is not None:
             await self._nodes.close_async()
+        while self._free:
+            # To the end, unlike _drop(): with TLS a transport that is not waited for outlives the loop.
+            await self._pool.release(self._free.pop().connection)
         await self._pool.disconnect()
 
 
@@ -252,11 +275,9 @@ def _options(timeout: float, retry: object) -> dict[str, Any]:
     return {"protocol": 2, "retry": retry, "socket_timeout": timeout, "socket_connect_timeout": timeout}
 
 
-def _is_fine(error: BaseException) -> bool:
-    """Whether the connection can go on after it. One to a master that is none any more cannot: connect anew."""
-    return isinstance(error, ServerUnavailable | GroupMissing | CommandRefused) and not str(error).startswith(
-        "READONLY"
-    )
+def _is_demoted(reply: Any) -> bool:
+    """Whether the server is no master any more, so that another connection has to find who is."""
+    return isinstance(reply, ServerUnavailable) and str(reply).startswith("READONLY")
 
 
 def _not_sent(error: BaseException, shown: str) -> ServerError:
@@ -264,17 +285,3 @@ def _not_sent(error: BaseException, shown: str) -> ServerError:
     if isinstance(error, MaxConnectionsError) or isinstance(found, ConnectionLost):
         return NotSent(f"no connection to {shown}: {error}")
     return found
-
-
-def _reply(connection: Any) -> Any:
-    try:
-        return connection.read_response(disable_decoding=True)
-    except ResponseError as error:
-        return classify(error)
-
-
-async def _reply_async(connection: Any) -> Any:
-    try:
-        return await connection.read_response(disable_decoding=True)
-    except ResponseError as error:
-        return classify(error)

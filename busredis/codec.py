@@ -34,7 +34,8 @@ class Codec:
         if not isinstance(event, DomainEvent):
             raise EncodeError(f"{type(event).__name__} is no DomainEvent: subclass busredis.DomainEvent")
         cls = type(event)
-        if event.event_type != cls.type_name or event.event_version != cls.version:
+        values = event.__dict__
+        if values["event_type"] != cls.type_name or values["event_version"] != cls.version:
             raise EncodeError(
                 f"{cls.__name__} is {cls.type_name!r} version {cls.version} here; "
                 f"this event says {event.event_type!r} version {event.event_version}"
@@ -56,7 +57,8 @@ class Codec:
 
         Raises DecodeError with a one-word reason and a message that names the field.
         """
-        return self.decode_json(cls, entry_id, self._raw(fields))
+        is_plain = len(fields) == 2 and fields[0] == FIELD and len(fields[1]) <= self.max_bytes
+        return self.decode_json(cls, entry_id, fields[1] if is_plain else self._raw(fields))
 
     def decode_json(self, cls: type[DomainEvent], entry_id: str, raw: bytes) -> DomainEvent:
         """As decode(), from the JSON of an entry that is known to have no more than it."""

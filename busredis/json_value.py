@@ -88,6 +88,15 @@ def freeze_json(value: Any) -> Any:
 
     Nothing would tell a reader to turn them back, so an event has them in the form in which they return.
     """
+    if type(value) is dict:
+        # One level of plain values, as most are.
+        for key, item in value.items():
+            if type(item) not in _PLAIN and (type(item) is not int or not -(2**63) <= item < 2**64):
+                break
+            if type(key) is not str:
+                break
+        else:
+            return FrozenDict(value)
     try:
         return _quick(value, 0)
     except _UnusualError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from busredis.commands import Flow, pairs, raw, scan
 from busredis.daemon.stats import Times, read_times
-from busredis.delivery.pending import is_waiting
+from busredis.delivery.waiting import is_waiting
 from busredis.errors import GroupMissing
 from busredis.histories import AggregateStatus, weigh
 from busredis.keys import Keys, parse_id

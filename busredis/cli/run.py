@@ -1,6 +1,9 @@
 """run: handler daemons. demo: everything at work, in a minute."""
 
+import asyncio
+import importlib
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated
 
@@ -44,12 +47,22 @@ def run(
     daemon = Daemon(*routers, url=url, namespace=namespace, groups=group or None, burst=burst)
     if processes > 1:
         raise typer.Exit(supervise(_without_processes(sys.argv[1:]), processes))
-    daemon.run()
+    daemon.run(loop_factory=_fast_loop())
 
 
 def demo() -> None:
     """Publish events, run daemons, kill one, retry, dead-letter, redeliver: a minute that shows what is promised."""
     raise typer.Exit(Demo().run())
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """That of uvloop, if it is installed: busredis[fast]."""
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 def _without_processes(arguments: list[str]) -> list[str]:

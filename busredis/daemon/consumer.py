@@ -4,13 +4,15 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from busredis.client import AsyncClient
 from busredis.daemon.reader import SharedReader
 from busredis.daemon.stats import Stats
 from busredis.delivery.lanes import Gate, Lanes
-from busredis.delivery.model import Delivery, Outcome, Verdict
+from busredis.delivery.model import ACK, Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending, Row
 from busredis.delivery.process import Process
 from busredis.delivery.settle import Settler
@@ -50,6 +52,11 @@ class Consumer:
         self._stopping = False
         self._room = asyncio.Event()
         self._limit = min(32, settings.prefetch)
+        self._is_reading = False
+        #: Whether the last read left something behind.
+        self._is_behind = False
+        self._failure: ServerError | None = None
+        self.settler.refill = self
 
     def use_reader(self, reader: "AsyncClient | SharedReader") -> None:
         """Blocking reads have a connection of their own, whose timeout is longer than BLOCK."""
@@ -64,7 +71,7 @@ class Consumer:
         pause, told = 0.05, False
         while not self._stopping:
             try:
-                if self._in_doubt:
+                if self._in_doubt and not self._is_reading:
                     await self._recover_own()
                 await self._read_some()
             except GroupMissing as error:
@@ -85,25 +92,36 @@ class Consumer:
 
     async def _read_some(self) -> None:
         assert self._reader is not None
+        if self._failure:
+            failure, self._failure = self._failure, None
+            raise failure
         streams = self.pending.streams
-        room = max(self._limit, len(streams)) - len(self.settler.held)
-        if room < len(streams):
+        room = self.room()
+        if room < len(streams) or self._is_reading or (self._is_behind and not self._in_doubt):
             self._room.clear()
             await self._room.wait()
             return
         # COUNT is for each stream (https://redis.io/docs/latest/commands/xreadgroup/): share the room among them.
+        count = max(1, room // len(streams))
         block = max(1, int(self._settings.block.total_seconds() * 1000))
         began = time.monotonic()
-        reply = await self._reader.run(self.pending.read(streams, max(1, room // len(streams)), block))
+        self._is_reading = True
+        try:
+            reply = await self._reader.run(self.pending.read(streams, count, block))
+        finally:
+            self._is_reading = False
         self.empty_since = 0.0 if reply else began
+        self._take_reply(reply, count)
+
+    def _take_reply(self, reply: list[Any], count: int) -> None:
         now = time.monotonic()
+        self._is_behind = False
         for stream, entries in reply:
             name = stream.decode()
-            for entry_id, fields in entries:
-                delivery = Delivery(
-                    name, self._classes[name], entry_id, fields, 1, self.pending.consumer, now
-                )
-                self.take(self._marked(delivery))
+            cls, consumer = self._classes[name], self.pending.consumer
+            found = [Delivery(name, cls, entry_id, fields, 1, consumer, now) for entry_id, fields in entries]
+            self.take(list(map(self._marked, found)) if self.pending.may_replay else found)
+            self._is_behind = self._is_behind or len(entries) >= count
 
     def _marked(self, delivery: Delivery) -> Delivery:
         """A delivery, with what a replay makes of it."""
@@ -112,22 +130,62 @@ class Consumer:
             delivery.left_out = self.process.handler.side_effects and not self.pending.with_side_effects
         return delivery
 
-    def take(self, delivery: Delivery) -> None:
-        """Holds a delivery and gives it to the lanes."""
-        self.settler.hold(delivery)
-        self.lanes.put(delivery)
+    # As long as there is more than fits, what acknowledges reads as well: half of the round trips, and the server
+    # takes the acknowledgements first, so that there is never more than `prefetch` in hand.
+
+    def wanted(self, settled: int) -> int:
+        room = self.room() + settled
+        least = max(self._limit / 2, len(self.pending.streams))
+        if self._stopping or self._is_reading or not self._is_behind or self._in_doubt or room < least:
+            return 0
+        # One read at a time: two replies could come in the wrong order, and what is on its way is not in doubt.
+        self._is_reading = True
+        return room // len(self.pending.streams)
+
+    def arrived(self, reply: list[Any] | ServerError, wanted: int) -> None:
+        self._is_reading = False
+        if isinstance(reply, ServerError):
+            # The reader knows what to do about it, as if it had been its own read.
+            self._is_behind = False
+            self._failure, self._in_doubt = reply, True
+            self._room.set()
+            return
+        self._take_reply(reply, wanted)
+        if not self._is_behind or self._in_doubt:
+            self._room.set()
+
+    def enough(self) -> int:
+        return min(self.lanes.waiting(), self._limit // 2)
+
+    def take(self, deliveries: Sequence[Delivery]) -> None:
+        """Holds deliveries and gives them to the lanes."""
+        self.settler.hold_all(deliveries)
+        self.lanes.put(deliveries)
 
     def room(self) -> int:
         return max(self._limit, len(self.pending.streams)) - len(self.settler.held)
 
-    def _settled(self, delivery: Delivery, outcome: Outcome) -> None:
-        self.stats.count(delivery, outcome)
+    def _settled(self, batch: Sequence[tuple[Delivery, Outcome]]) -> None:
+        self.stats.count(batch)
         self.settled_at = time.monotonic()
+        for delivery, outcome in batch:
+            if outcome is not ACK or delivery.lost:
+                self._report(delivery, outcome)
+        took = sum(delivery.ended_at - delivery.started_at for delivery, _ in batch) / len(batch)
+        concurrency = self.process.handler.concurrency
+        fitting = int(_AHEAD * concurrency / max(took, 1e-6))
+        self._limit = max(concurrency, min(self._settings.prefetch, self._limit * 2, fitting))
+        if not self.settler.held or self.room() * 2 >= self._limit:
+            self._is_behind = False  # what ended was not acknowledged with a read: the reader has its turn
+            self._room.set()
+
+    def _report(self, delivery: Delivery, outcome: Outcome) -> None:
+        where = {"group": self.pending.group, "entry_id": delivery.entry_id}
         if delivery.lost and outcome.verdict is not Verdict.RELEASE:
             log.warning(
                 "the lease was lost: another daemon handles this entry, or did; %d effects are dropped",
                 len(outcome.effects),
-                extra={"group": self.pending.group, "entry_id": delivery.entry_id},
+                extra=where,
             )
         if outcome.verdict in (Verdict.RETRY, Verdict.DEAD_LETTER) and not delivery.lost:
             level = logging.WARNING if outcome.verdict is Verdict.RETRY else logging.ERROR
@@ -139,27 +197,10 @@ class Consumer:
                 self.pending.group,
                 outcome.reason,
                 outcome.error,
-                extra={
-                    "group": self.pending.group,
-                    "entry_id": delivery.entry_id,
-                    "attempt": delivery.attempt,
-                },
+                extra=where | {"attempt": delivery.attempt},
             )
             if outcome.verdict is Verdict.DEAD_LETTER and outcome.traceback:
-                log.error(
-                    "%s",
-                    outcome.traceback,
-                    extra={"group": self.pending.group, "entry_id": delivery.entry_id},
-                )
-        took = max(delivery.ended_at - delivery.started_at, 1e-6)
-        fitting = int(_AHEAD * self.process.handler.concurrency / took)
-        self._limit = max(
-            self.process.handler.concurrency, min(self._settings.prefetch, self._limit * 2, fitting)
-        )
-        if not self._room.is_set() and self.room() * 2 >= self._limit:
-            self._room.set()
-        if not self.settler.held:
-            self._room.set()
+                log.error("%s", outcome.traceback, extra=where)
 
     async def _restore(self, error: Exception) -> None:
         log.warning("group %s is missing, it is restored: %s", self.pending.group, error)
@@ -185,11 +226,11 @@ class Consumer:
         try:
             delivery = await self.claim(row, least_idle_ms, count)
             if delivery is not None:
-                self.take(delivery)
+                self.take([delivery])
         except ConnectionLost:
-            self._in_doubt = (
-                True  # the claim may have been made, and its attempt counted: it is not to be wasted
-            )
+            # The claim may have been made, and its attempt counted: it is not to be wasted.
+            self._in_doubt = True
+            self._room.set()
             raise
         finally:
             self._reclaiming.discard(key)

@@ -12,6 +12,7 @@ from typing import Any
 from busredis.client import AsyncClient, Client
 from busredis.daemon.assembly import Assembly, reclaimer_of
 from busredis.daemon.chosen import chosen
+from busredis.daemon.collector import few_collections
 from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
 from busredis.daemon.lease import Lease
 from busredis.daemon.ordered import OrderedConsumer
@@ -78,9 +79,10 @@ class Daemon:
         self._now: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self) -> None:
+    def run(self, *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
         """Runs until SIGTERM or SIGINT: drains within `grace`; a second signal stops at once, and loses nothing."""
-        asyncio.run(self.serve())
+        with few_collections(), asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(self.serve())
 
     def stop(self) -> None:
         """Asks the daemon to drain; called again, to stop at once. May be called from any thread."""

@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from busredis.delivery.ordered_lanes import Lane, Queues, Ref
-from busredis.delivery.pending import Row, asked_pause_ms, is_waiting
+from busredis.delivery.pending import Row
+from busredis.delivery.waiting import asked_pause_ms, is_waiting
 from busredis.errors import ServerError
 from busredis.keys import WAITING
 

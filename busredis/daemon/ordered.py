@@ -69,6 +69,8 @@ class OrderedConsumer(Consumer):
         ownership: Ownership,
     ) -> None:
         super().__init__(pending, process, client, gate, settings)
+        # What comes next in a lane waits for the acknowledgement of what is before it, and is read in another way.
+        self.settler.refill = None
         self.ownership = process.ownership = ownership
         self.lease_s = settings.lease.total_seconds()
         self.tenure: Tenure | None = None
@@ -210,13 +212,14 @@ class OrderedConsumer(Consumer):
         """The pause after the attempts that an entry has had."""
         return self.process.handler.pause(max(1, row.count), f"{row.stream} {row.id.decode()}")
 
-    def _settled(self, delivery: Delivery, outcome: Outcome) -> None:
-        if not (
-            outcome.behind and delivery.lost
-        ):  # what it was to be parked behind has gone: it is looked at again
-            super()._settled(delivery, outcome)
+    def _settled(self, batch: Sequence[tuple[Delivery, Outcome]]) -> None:
+        # If what one was to be parked behind has gone, it is looked at again.
+        ended = [(delivery, outcome) for delivery, outcome in batch if not (outcome.behind and delivery.lost)]
+        if ended:
+            super()._settled(ended)
         if self.tenure is not None:
-            self.tenure.settled(delivery, outcome)
+            for delivery, outcome in batch:
+                self.tenure.settled(delivery, outcome)
 
     async def restore(self, error: Exception) -> None:
         await self._restore(error)

@@ -9,7 +9,8 @@ from datetime import timedelta
 from busredis.daemon.consumer import Consumer
 from busredis.daemon.suspects import Suspects
 from busredis.delivery.lanes import Gate
-from busredis.delivery.pending import Row, asked_pause_ms, is_waiting
+from busredis.delivery.pending import Row
+from busredis.delivery.waiting import asked_pause_ms, is_waiting
 from busredis.errors import ServerError
 from busredis.settings import Settings
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from busredis.commands import Arg, Flow, many, pairs, raw
-from busredis.delivery.model import Delivery, Outcome, Verdict
+from busredis.delivery.model import ACK, Delivery, Outcome, Verdict
 from busredis.keys import Keys
 
 #: Execution times are counted in buckets whose bounds grow by this factor: a percentile is exact to 20%.
@@ -21,19 +21,35 @@ class Stats:
     def __init__(self, group: str) -> None:
         self._group = group
         self._counts: Counter[str] = Counter()
+        self._acknowledged = 0
+        #: How often so many microseconds; few numbers come often, and are sorted into buckets when they are flushed.
+        self._took: Counter[int] = Counter()
         self._slowest_us = 0
 
-    def count(self, delivery: Delivery, outcome: Outcome) -> None:
-        if outcome.verdict is Verdict.RELEASE:
-            return
-        took_us = max(1, int((delivery.ended_at - delivery.started_at) * 1e6))
-        self._counts[f"us:{_bucket(took_us)}"] += 1
-        is_dropped = delivery.lost and outcome.effects
-        self._counts[f"outcome:{'lost' if is_dropped else outcome.verdict.value}"] += 1
-        self._slowest_us = max(self._slowest_us, took_us)
+    def count(self, ended: Sequence[tuple[Delivery, Outcome]]) -> None:
+        took = [int((d.ended_at - d.started_at) * 1e6) for d, o in ended if o is ACK]
+        self._acknowledged += len(took)
+        if len(took) < len(ended):
+            for delivery, outcome in ended:
+                if outcome is ACK or outcome.verdict is Verdict.RELEASE:
+                    continue
+                took.append(int((delivery.ended_at - delivery.started_at) * 1e6))
+                is_dropped = delivery.lost and outcome.effects
+                self._counts[f"outcome:{'lost' if is_dropped else outcome.verdict.value}"] += 1
+        self._took.update(took)
+
+    def _sort_in(self) -> None:
+        took, self._took = self._took, Counter()
+        for took_us, count in took.items():
+            self._counts[f"us:{_bucket(max(1, took_us))}"] += count
+        self._slowest_us = max(self._slowest_us, *took, 1) if took else self._slowest_us
+        if self._acknowledged:
+            self._counts[f"outcome:{Verdict.ACK.value}"] += self._acknowledged
+            self._acknowledged = 0
 
     def flush(self, keys: Keys) -> Flow[None]:
         """Adds the counts to the hash of the group."""
+        self._sort_in()
         counts, self._counts = self._counts, Counter()
         if not counts:
             return

@@ -14,7 +14,8 @@ from busredis.delivery.lanes import Gate
 from busredis.delivery.model import RELEASE, Delivery, Outcome, Verdict
 from busredis.delivery.ordered_lanes import Lane, Queues, Ref
 from busredis.delivery.ordered_pending import OwnershipLost, Parked
-from busredis.delivery.pending import Row, waiting_name
+from busredis.delivery.pending import Row
+from busredis.delivery.waiting import waiting_name
 from busredis.errors import GroupMissing, ServerError
 from busredis.keys import WAITING
 
@@ -156,7 +157,7 @@ class Tenure:
         head.runs = True
         consumer.settler.hold(head.delivery)
         if parked is None:
-            consumer.lanes.put(head.delivery)
+            consumer.lanes.put([head.delivery])
             return True
         why = f"parked behind the dead letter {parked.letter} of entry {parked.position[0]}-{parked.position[1]}"
         consumer.settler.add(head.delivery, Outcome(Verdict.DEAD_LETTER, "behind", why, behind=parked.member))

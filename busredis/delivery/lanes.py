@@ -5,6 +5,8 @@ import contextvars
 import queue
 import threading
 import time
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -14,6 +16,8 @@ from busredis.delivery.settle import Settler
 
 #: A process with so many threads that no timeout could end reads no more for that handler.
 MAX_STUCK_THREADS = 16
+#: How long handlers that never wait may keep the loop to themselves.
+_TURN_S = 0.001
 
 
 class Gate:
@@ -42,7 +46,7 @@ class Gate:
 class Lanes(Protocol):
     """Takes deliveries in order and settles each."""
 
-    def put(self, delivery: Delivery) -> None: ...
+    def put(self, deliveries: Sequence[Delivery]) -> None: ...
     def running(self) -> list[Delivery]:
         """What is being run right now."""
         ...
@@ -84,41 +88,57 @@ class TaskLanes:
 
     def __init__(self, process: Process, settler: Settler, gate: Gate) -> None:
         self._process, self._settler, self._gate = process, settler, gate
-        self._inbox: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._inbox: deque[Delivery] = deque()
+        #: What the lanes without work wait for, each for its own.
+        self._resting: deque[asyncio.Future[None]] = deque()
         self._running: list[Delivery | None] = [None] * process.handler.concurrency
         self._closed = False
         self._tasks = [asyncio.create_task(self._run(lane)) for lane in range(process.handler.concurrency)]
 
-    def put(self, delivery: Delivery) -> None:
-        self._inbox.put_nowait(delivery)
+    def put(self, deliveries: Sequence[Delivery]) -> None:
+        self._inbox.extend(deliveries)
+        awake = 0
+        while self._resting and awake < len(deliveries):
+            rest = self._resting.popleft()
+            if not rest.done():
+                rest.set_result(None)
+                awake += 1
 
     async def _run(self, lane: int) -> None:
-        inbox, settler, gate, process = self._inbox, self._settler, self._gate, self._process
+        inbox, add, opened, process = self._inbox, self._settler.add, self._gate.opened, self._process
+        turn_ends = 0.0
         while True:
-            delivery = inbox.get_nowait() if not inbox.empty() else await inbox.get()
-            if not gate.opened.is_set():
-                await gate.opened.wait()
-            if self._closed:
-                settler.add(delivery, RELEASE)
+            while not inbox:
+                rest = asyncio.get_running_loop().create_future()
+                self._resting.append(rest)
+                await rest
+                turn_ends = time.monotonic() + _TURN_S
+            if not opened.is_set():
+                await opened.wait()
                 continue
-            if delivery.lost:
-                settler.add(delivery, RELEASE)  # another daemon has it: fenced, this only forgets it here
+            delivery = inbox.popleft()
+            if self._closed or delivery.lost:
+                add(delivery, RELEASE)  # lost: another daemon has it; fenced, this only forgets it here
                 continue
             self._running[lane] = delivery
             outcome = await process.run(delivery)
             self._running[lane] = None
-            settler.add(delivery, outcome)
+            add(delivery, outcome)
+            if delivery.ended_at > turn_ends:
+                # A handler that never waits would keep the loop from reading, and from acknowledging.
+                await asyncio.sleep(0)
+                turn_ends = time.monotonic() + _TURN_S
 
     def running(self) -> list[Delivery]:
         return [delivery for delivery in self._running if delivery is not None]
 
     def waiting(self) -> int:
-        return self._inbox.qsize()
+        return len(self._inbox)
 
     def hand_back(self) -> None:
         self._closed = True
-        while not self._inbox.empty():
-            self._settler.add(self._inbox.get_nowait(), RELEASE)
+        while self._inbox:
+            self._settler.add(self._inbox.popleft(), RELEASE)
 
     async def cancel(self) -> None:
         self._process.stopping = True
@@ -149,13 +169,15 @@ class ThreadLanes:
         name = f"busredis {self._process.handler.name}"
         threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True).start()
 
-    def put(self, delivery: Delivery) -> None:
-        self._inbox.put(delivery)
+    def put(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self._inbox.put(delivery)
 
     def _run(self) -> None:
-        me, gate = threading.current_thread(), self._gate
+        me, opened = threading.current_thread(), self._gate.opened_for_threads
         while (delivery := self._inbox.get()) is not None:
-            gate.opened_for_threads.wait()
+            if not opened.is_set():
+                opened.wait()
             if self._closed or delivery.lost:
                 self._settler.add_from_thread(delivery, RELEASE)
                 continue

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from busredis.commands import Arg, Flow, many, pairs, raw, script
+from busredis.delivery.arguments import by_attempt, by_stream
 from busredis.delivery.model import Delivery, Outcome, Verdict
+from busredis.delivery.waiting import waiting_name
 from busredis.errors import ServerError
-from busredis.keys import BEHIND, WAITING, Keys, parse_id
+from busredis.keys import WAITING, Keys, parse_id
+from busredis.lua import load
 
 #: Most rows that one sweep looks at, for each stream and consumer.
 PAGE = 200
@@ -74,16 +77,31 @@ class Pending:
 
     def read(self, streams: Sequence[str], count: int, block_ms: int | None) -> Flow[list[Any]]:
         """New entries, at most `count` a stream, raw: `[[stream, [[id, fields], ...]], ...]`."""
+        found = self._found((yield from many(self._read(streams, count, block_ms))))
+        if isinstance(found, ServerError):
+            raise found
+        return found
+
+    def _read(self, streams: Sequence[str], count: int, block_ms: int | None) -> list[tuple[Arg, ...]]:
         wait: tuple[Arg, ...] = () if block_ms is None else ("BLOCK", block_ms)
         head: tuple[Arg, ...] = ("XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", count)
-        read: tuple[Arg, ...] = (*head, *wait, "STREAMS", *streams, *(">" for _ in streams))
+        read: tuple[Arg, ...] = (*head, *wait, "STREAMS", *streams, *[">"] * len(streams))
         # Behind the read: a replay moves the group and says so in one step, so what is given again is known to be.
-        reply, replays = yield from many([read, ("HGETALL", self.keys.replay(self.group))])
+        return [read, ("HGETALL", self.keys.replay(self.group))]
+
+    def _found(self, replies: Sequence[Any]) -> list[Any] | ServerError:
+        """What the replies to _read() say, or the error among them."""
+        reply, replays = replies
         for found in (reply, replays):
             if isinstance(found, ServerError):
-                raise found
+                return found
         self._replays = pairs(replays)
         return reply or []
+
+    @property
+    def may_replay(self) -> bool:
+        """Whether anything at all is a replay."""
+        return self.is_shadow or bool(self._replays)
 
     def is_replay(self, stream: str, entry_id: bytes) -> bool:
         """Whether the group has had this entry before, as far as the last look at the server says."""
@@ -102,9 +120,24 @@ class Pending:
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> Flow[set[bytes]]:
         """Acknowledges what this consumer still holds; returns the ids of the rest."""
-        streams, args = _by_stream(deliveries)
-        keys = [self.keys.failures(self.group), *streams]
-        return set((yield from script("settle", keys, [self.group, self.consumer, *args])))
+        keys, args = self._to_settle(deliveries)
+        return set((yield from script("settle", keys, args)))
+
+    def _to_settle(self, deliveries: Sequence[Delivery]) -> tuple[list[str], list[Arg]]:
+        streams, args = by_attempt(deliveries, first=2)
+        return [self.keys.failures(self.group), *streams], [self.group, self.consumer, *args]
+
+    def acknowledge_and_read(
+        self, deliveries: Sequence[Delivery], count: int
+    ) -> Flow[tuple[set[bytes], list[Any] | ServerError]]:
+        """As acknowledge() and then read(), in one round trip; what read() raises is returned."""
+        keys, args = self._to_settle(deliveries)
+        settle = ("EVALSHA", load("settle").sha, len(keys), *keys, *args)
+        lost, *replies = yield from many([settle, *self._read(self.streams, count, None)])
+        if isinstance(lost, ServerError):
+            # Entries that were read meanwhile are this consumer's: they are not to be lost with the error.
+            lost = yield from script("settle", keys, args)
+        return set(lost), self._found(replies)
 
     def apply(self, number: int, ended: Sequence[tuple[Delivery, Outcome]]) -> Flow[list[str]]:
         """Applies effects and acknowledges, for each delivery both or neither; says what was done, see effects.lua.
@@ -194,7 +227,7 @@ class Pending:
 
     def renew(self, deliveries: Sequence[Delivery]) -> Flow[set[bytes]]:
         """Renews the lease on what this consumer still holds; returns the ids of the rest."""
-        streams, args = _by_stream(deliveries)
+        streams, args = by_stream(deliveries)
         return set((yield from script("renew", streams, [self.group, self.consumer, *args])))
 
     def renew_own(self) -> Flow[None]:
@@ -241,40 +274,6 @@ class Pending:
             "forget_consumers", self.streams, [self.group, silent_ms, self.consumer]
         )
         return removed
-
-
-def waiting_name(outcome: Outcome) -> str:
-    """The consumer to wait with: `waiting` for the handler's backoff, `waiting-<ms>` for a pause of its own."""
-    if outcome.after is None:
-        return WAITING
-    wanted = max(0, -int(-outcome.after.total_seconds() * 1000 // 1))
-    # Two digits that count, rounded up: not before its time, and few names.
-    step = 10 ** max(0, len(str(wanted)) - 2)
-    return f"{WAITING}-{-(-wanted // step) * step}"
-
-
-def asked_pause_ms(holder: str) -> int | None:
-    """The pause in the name of a waiting consumer, if it has one."""
-    _, _, pause = holder.partition("-")
-    return int(pause) if holder.startswith(WAITING) and pause.isdigit() else None
-
-
-def is_waiting(holder: str) -> bool:
-    return holder in (WAITING, BEHIND) or asked_pause_ms(holder) is not None
-
-
-def _by_stream(deliveries: Sequence[Delivery]) -> tuple[list[str], list[Arg]]:
-    streams: dict[str, list[Arg]] = {}
-    for delivery in deliveries:
-        held = streams.get(delivery.stream)
-        if held is None:
-            held = streams[delivery.stream] = []
-        held += (delivery.id, delivery.attempt)
-    args: list[Arg] = []
-    for held in streams.values():
-        args.append(len(held) // 2)
-        args += held
-    return list(streams), args
 
 
 def _now_ms() -> int:

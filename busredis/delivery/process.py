@@ -3,6 +3,8 @@
 import asyncio
 import time
 import traceback
+from collections.abc import Awaitable, Coroutine, Generator
+from types import CoroutineType, coroutine
 
 from busredis.codec import Codec
 from busredis.context import current_event
@@ -33,35 +35,37 @@ class Process:
         self._codec = codec
         self._tools = tools
         self._timeout = handler.timeout.total_seconds() if handler.timeout else None
+        self._function, self._takes_context = handler.function, handler.takes_context
 
     async def run(self, delivery: Delivery) -> Outcome:
         """One attempt of an async handler, on the loop."""
         delivery.started_at = delivery.ended_at = time.monotonic()
         if delivery.left_out:
             return LEFT_OUT
-        token = current_event.set(None)
+        token = None
         try:
             event = self._decode(delivery)
-            current_event.set(event)
-            function = self.handler.function
-            arguments = (event, self._context(delivery)) if self.handler.takes_context else (event,)
+            token = current_event.set(event)
+            arguments = (event, self._context(delivery)) if self._takes_context else (event,)
+            call = self._function(*arguments)
             if self._timeout is None:
-                await function(*arguments)
-            else:
-                await self._within(self._timeout, function(*arguments))
+                await call
+            elif (waits := _start(call)) is not None:
+                await self._within(self._timeout, waits)
         except BaseException as error:  # noqa: BLE001 - the user's handler: whatever it raises is its failure
             if isinstance(error, asyncio.CancelledError) and self.stopping:
                 return RELEASE
             return self.judge(error, delivery)
         finally:
             delivery.ended_at = time.monotonic()
-            current_event.reset(token)
-        return _succeeded(arguments)
+            if token is not None:
+                current_event.reset(token)
+        return _succeeded(arguments) if self._takes_context else ACK
 
-    async def _within(self, seconds: float, call: object) -> None:
+    async def _within(self, seconds: float, call: Awaitable[object]) -> None:
         try:
             async with asyncio.timeout(seconds) as limit:
-                await call  # type: ignore[misc]  # the coroutine of an async handler
+                await call
         except TimeoutError as error:
             if limit.expired():
                 raise HandlerTimeout(f"the handler took longer than {self.handler.timeout}") from error
@@ -72,18 +76,19 @@ class Process:
         delivery.started_at = delivery.ended_at = time.monotonic()
         if delivery.left_out:
             return LEFT_OUT
-        token = current_event.set(None)
+        token = None
         try:
             event = self._decode(delivery)
-            current_event.set(event)
-            arguments = (event, self._context(delivery)) if self.handler.takes_context else (event,)
-            self.handler.function(*arguments)
+            token = current_event.set(event)
+            arguments = (event, self._context(delivery)) if self._takes_context else (event,)
+            self._function(*arguments)
         except BaseException as error:  # noqa: BLE001 - the user's handler: whatever it raises is its failure
             return self.judge(error, delivery)
         finally:
             delivery.ended_at = time.monotonic()
-            current_event.reset(token)
-        return _succeeded(arguments)
+            if token is not None:
+                current_event.reset(token)
+        return _succeeded(arguments) if self._takes_context else ACK
 
     def timed_out(self, delivery: Delivery) -> Outcome:
         """The end of an attempt whose thread did not return in time."""
@@ -128,6 +133,37 @@ class Process:
         if not isinstance(error, Signal | DecodeError) and error.__traceback__ is not None:
             outcome.traceback = _traceback(error)
         return outcome
+
+
+def _start(call: Awaitable[object]) -> Awaitable[object] | None:
+    """Runs an async handler up to where it waits for something, and returns the rest; None if it has ended.
+
+    A timer costs more than a whole delivery, and a handler that never waits could not be ended by one.
+    """
+    if not isinstance(call, CoroutineType):
+        return call  # of a function that only says it is async
+    try:
+        awaited = call.send(None)
+    except StopIteration:
+        return None
+    return _rest(call, awaited)
+
+
+@coroutine
+def _rest(call: Coroutine[object, object, object], awaited: object) -> Generator[object, object, None]:
+    try:
+        while True:
+            try:
+                sent = yield awaited
+            except GeneratorExit:
+                call.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - passed on, as `await` does
+                awaited = call.throw(error)
+            else:
+                awaited = call.send(sent)
+    except StopIteration:
+        return
 
 
 def _succeeded(arguments: tuple[DomainEvent] | tuple[DomainEvent, Context]) -> Outcome:

@@ -3,17 +3,18 @@
 import asyncio
 import logging
 import random
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from busredis.commands import Flow
 from busredis.delivery.effects import portions
-from busredis.delivery.model import Delivery, Outcome, Verdict
+from busredis.delivery.model import ACK, Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
-from busredis.errors import CommandRefused, EffectRefused, ServerError, ServerUnavailable
+from busredis.errors import CommandRefused, ConnectionLost, EffectRefused, ServerError, ServerUnavailable
 
 if TYPE_CHECKING:
     from busredis.client import AsyncClient
@@ -22,10 +23,29 @@ log = logging.getLogger("busredis.delivery")
 
 #: Most acknowledgements in one script call.
 _BATCH = 1_000
+#: How long acknowledgements wait for more of them while more is run.
+_GATHER_S = 0.004
 #: When a dead letter that could not be written is tried again.
 _DEAD_LETTER_LATER = timedelta(seconds=30)
 
 Result = TypeVar("Result")
+Ended = tuple[Delivery, Outcome]
+
+
+class Refill(Protocol):
+    """Who wants new entries when old ones are acknowledged."""
+
+    def wanted(self, settled: int) -> int:
+        """How many a stream, once so many are settled; 0 if it does not pay or somebody else reads."""
+        ...
+
+    def arrived(self, reply: list[Any] | ServerError, wanted: int) -> None:
+        """Takes what was read, or why it was not."""
+        ...
+
+    def enough(self) -> int:
+        """How many have to end before a round trip is made for them, within a few turns of the loop."""
+        ...
 
 
 class Settler:
@@ -35,7 +55,7 @@ class Settler:
         self,
         pending: Pending,
         client: "AsyncClient",
-        settled: Callable[[Delivery, Outcome], None],
+        settled: Callable[[Sequence[Ended]], None],
         judge: Callable[[BaseException, Delivery], Outcome],
     ) -> None:
         self.held: dict[tuple[str, bytes], Delivery] = {}
@@ -44,22 +64,28 @@ class Settler:
         self._settled = settled
         self._judge = judge
         self._calls = 0
-        self._ended: deque[tuple[Delivery, Outcome]] = deque()
+        self._ended: deque[Ended] = deque()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._loop = asyncio.get_running_loop()
         self._called = False
+        self._knows_script = False
+        self.refill: Refill | None = None
 
     def hold(self, delivery: Delivery) -> None:
         """From now on the lease on this delivery is renewed, until it is settled."""
         self.held[delivery.stream, delivery.id] = delivery
 
+    def hold_all(self, deliveries: Sequence[Delivery]) -> None:
+        self.held.update([((delivery.stream, delivery.id), delivery) for delivery in deliveries])
+
     def add(self, delivery: Delivery, outcome: Outcome) -> None:
         """Takes the end of a delivery, on the loop."""
         self._ended.append((delivery, outcome))
-        self._wake.set()
-        self._idle.clear()
+        if not self._wake.is_set():
+            self._wake.set()
+            self._idle.clear()
 
     def add_from_thread(self, delivery: Delivery, outcome: Outcome) -> None:
         """Takes the end of a delivery from another thread; wakes the loop once for many."""
@@ -79,8 +105,15 @@ class Settler:
             await self._wake.wait()
             self._wake.clear()
             while self._ended:
+                await self._gather()
                 await self._settle_some()
             self._idle.set()
+
+    async def _gather(self) -> None:
+        """Lets acknowledgements wait for more of them, as long as more is run and not for long."""
+        until = time.monotonic() + _GATHER_S
+        while self.refill and len(self._ended) < self.refill.enough() and time.monotonic() < until:
+            await asyncio.sleep(0)
 
     async def flush(self) -> None:
         """Waits until all that has ended is settled."""
@@ -90,7 +123,41 @@ class Settler:
             await self._idle.wait()
 
     async def _settle_some(self) -> None:
-        batch = [self._ended[index] for index in range(min(len(self._ended), _BATCH))]
+        batch = [self._ended.popleft() for _ in range(min(len(self._ended), _BATCH))]
+        if all(outcome is ACK for _, outcome in batch):
+            await self._settle_plain(batch)
+        else:
+            await self._settle_mixed(batch)
+
+    async def _settle_plain(self, batch: list[Ended]) -> None:
+        done = [delivery for delivery, _ in batch]
+        wanted = self.refill.wanted(len(done)) if self.refill and self._knows_script else 0
+        others, found = await self._acknowledge(done, wanted)
+        held = self.held
+        for delivery in done:
+            held.pop((delivery.stream, delivery.id), None)
+            delivery.lost = delivery.id in others if others else False
+        if wanted:
+            assert self.refill
+            self.refill.arrived(found, wanted)
+        self._settled(batch)
+
+    async def _acknowledge(
+        self, done: Sequence[Delivery], wanted: int
+    ) -> tuple[set[bytes], list[Any] | ServerError]:
+        """Acknowledges, and reads on in the same round trip."""
+        failure: ServerError = ConnectionLost("nothing was asked for")
+        if wanted:
+            try:
+                return await self._client.run(self._pending.acknowledge_and_read(done, wanted))
+            except ServerError as error:
+                failure = error
+        others = await self._insist(partial(self._pending.acknowledge, done))
+        # A read before the script is known would come before its acknowledgements, and exceed the prefetch.
+        self._knows_script = True
+        return others, failure
+
+    async def _settle_mixed(self, batch: list[Ended]) -> None:
         lost: set[Delivery] = set()
         if any(outcome.effects for _, outcome in batch):
             batch = await self._with_effects(batch, lost)
@@ -112,16 +179,13 @@ class Settler:
             if not is_held:
                 lost.add(delivery)
         for delivery, outcome in batch:
-            self._ended.popleft()
             self.held.pop((delivery.stream, delivery.id), None)
             if outcome.verdict is not Verdict.RELEASE:
                 # Not as a renewal says that ran meanwhile: it takes what was just settled for lost.
                 delivery.lost = delivery in lost
-            self._settled(delivery, outcome)
+        self._settled(batch)
 
-    async def _with_effects(
-        self, batch: list[tuple[Delivery, Outcome]], lost: set[Delivery]
-    ) -> list[tuple[Delivery, Outcome]]:
+    async def _with_effects(self, batch: list[Ended], lost: set[Delivery]) -> list[Ended]:
         """Applies effects and acknowledges; the batch, in which what the server refuses has failed."""
         failed: dict[Delivery, Outcome] = {}
         for portion in portions(ended for ended in batch if ended[1].effects):
@@ -136,7 +200,7 @@ class Settler:
                     log.error("effects were applied in part, and will not be again: %s", why, extra=extra)
         return [(delivery, failed.get(delivery, outcome)) for delivery, outcome in batch]
 
-    async def _apply(self, portion: list[tuple[Delivery, Outcome]]) -> list[str]:
+    async def _apply(self, portion: list[Ended]) -> list[str]:
         self._calls += 1
         try:
             return await self._insist(partial(self._pending.apply, self._calls, portion), (CommandRefused,))

@@ -94,6 +94,7 @@ class DomainEvent(BaseModel):
     upcasters: ClassVar[dict[int, Upcaster]] = {}
     #: (name on the wire, name of the attribute)
     _metadata_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
+    _optional_metadata: ClassVar[tuple[tuple[str, str], ...]] = ()
     _payload_fields: ClassVar[tuple[str, ...]] = ()
     _attributes: ClassVar[dict[str, str]] = {}
     #: Personal fields, and what each reads as once it is forgotten.
@@ -109,6 +110,7 @@ class DomainEvent(BaseModel):
         cls.upcasters = {}
         cls._metadata_fields, cls._payload_fields = sort_fields(cls, DomainEvent.__pydantic_fields__)
         cls._attributes = dict(cls._metadata_fields)
+        cls._optional_metadata = cls._metadata_fields[4:]
         cls.__pydantic_fields__["event_type"].default = cls.type_name
         cls.__pydantic_fields__["event_version"].default = cls.version
         cls.personal = find_personal(cls, cls._payload_fields)
@@ -158,10 +160,14 @@ class DomainEvent(BaseModel):
         """The event as it is stored: metadata that is not set is left out. Raises EncodeError."""
         values = self.__dict__
         wire = {
-            name: values[attribute]
-            for name, attribute in self._metadata_fields
-            if values[attribute] is not None
+            "event_id": values["event_id"],
+            "event_type": values["event_type"],
+            "event_version": values["event_version"],
+            "occurred_at": values["occurred_at"],
         }
+        for name, attribute in self._optional_metadata:
+            if (value := values[attribute]) is not None:
+                wire[name] = value
         wire["payload"] = {name: values[name] for name in self._payload_fields}
         return dumps(wire)
 

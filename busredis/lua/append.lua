@@ -13,7 +13,8 @@
 -- ARGV[6]  number of guards, then for each two: its index in KEYS, and for an aggregate the version it must have
 --          (-1: any), for the tracking hash ">position source": this source must not have come so far yet
 -- then     for each event two: where, and its JSON. Where is the index of the stream in KEYS,
---          "stream>aggregate" for an event of the nth aggregate, or "stream:once:fingerprint" for one with a key
+--          "stream>aggregate" for an event of the nth aggregate, or "stream:once:fingerprint" for one with a key;
+--          "stream*n" is followed by the JSON of n events of one stream
 --
 -- Returns  the ids, joined by spaces; only the first id if each follows the one before it by one in its seq.
 --          With guards: "|" and the versions of the aggregates (0 for tracking), joined by spaces
@@ -70,24 +71,33 @@ for i = 7, first_event - 1, 2 do
     source = source, position = position }
 end
 
+-- Ids are put together from text: Lua would print and read a number of 13 digits for each.
 local time = redis.call('TIME')
-local ms, seq = time[1] * 1000 + math.floor(time[2] / 1000), 0
+local ms, seq = time[1] .. string.sub(string.format('%06d', time[2]), 1, 3), 0
 local clock = redis.call('GET', KEYS[1])
 if clock then
-  local clock_ms, clock_seq = string.match(clock, '^(%d+)-(%d+)$')
+  local dash = string.find(clock, '-', 1, true)
+  local clock_ms = string.sub(clock, 1, dash - 1)
   -- The clock of the server may step back; the order of ids may not.
-  if tonumber(clock_ms) >= ms then ms, seq = tonumber(clock_ms), clock_seq + 1 end
+  if #clock_ms > #ms or (#clock_ms == #ms and clock_ms >= ms) then
+    ms, seq = clock_ms, string.sub(clock, dash + 1) + 1
+  end
 end
 
-local ids, written, remember, references, in_a_row = {}, {}, {}, {}, true
+-- What was written: the nth entry is `written[n]` in the stream `written_to[n]`.
+local ids, written, written_to, remember, references, in_a_row = {}, {}, {}, {}, {}, true
+
+local function next_id()
+  return ms .. '-' .. (seq < 1e14 and seq or string.format('%.0f', seq)) -- Lua writes 14 digits as they are
+end
 
 local function undo(message)
   -- A script is not rolled back by the server: take back what this one wrote.
   local before, count = {}, {}
-  for _, entry in ipairs(written) do
-    local stream = entry[1]
+  for n, id in ipairs(written) do
+    local stream = written_to[n]
     before[stream], count[stream] = before[stream] or info(stream), (count[stream] or 0) + 1
-    redis.call('XDEL', stream, entry[2])
+    redis.call('XDEL', stream, id)
   end
   for stream, was in pairs(before) do
     -- A reader takes a deleted entry ahead of it for a loss: the stream forgets these, where the server can (7.0).
@@ -109,7 +119,7 @@ local function xadd(stream, id, json)
 end
 
 local function add(stream, json)
-  local id = string.format('%.0f-%.0f', ms, seq)
+  local id = next_id()
   local reply = xadd(stream, id, json)
   if type(reply) == 'table' and reply.err then
     if string.find(reply.err, 'exhausted', 1, true) then return nil, 'EXHAUSTED ' .. stream .. ' holds the last id' end
@@ -119,12 +129,13 @@ local function add(stream, json)
     local last_ms, last_seq = string.match(last, '^(%d+)-(%d+)$')
     if #last_ms > 15 or #last_seq > 15 then return nil, 'EXHAUSTED ' .. stream .. ' holds id ' .. last end
     if #ids > 0 then in_a_row = false end
-    ms, seq = tonumber(last_ms), last_seq + 1
-    id = string.format('%.0f-%.0f', ms, seq)
+    ms, seq = last_ms, last_seq + 1
+    id = next_id()
     reply = xadd(stream, id, json)
     if type(reply) == 'table' and reply.err then return nil, reply.err end
   end
-  written[#written + 1] = { stream, id }
+  local n = #written + 1
+  written[n], written_to[n] = id, stream
   seq = seq + 1
   return id
 end
@@ -141,35 +152,43 @@ local function add_to(stream, aggregate, json)
   return id
 end
 
-for i = first_event, #ARGV, 2 do
-  local stream = KEYS[tonumber(ARGV[i])]
-  local id, problem
-  if stream then
-    id, problem = add(stream, ARGV[i + 1])
-  elseif string.find(ARGV[i], '>', 1, true) then
-    local s, a = string.match(ARGV[i], '^(%d+)>(%d+)$')
-    id, problem = add_to(KEYS[tonumber(s)], aggregates[tonumber(a)], ARGV[i + 1])
-  else
-    local s, o, fingerprint = string.match(ARGV[i], '^(%d+):(%d+):(.*)$')
-    local once = KEYS[tonumber(o)]
-    local known = remember[once] or redis.call('GET', once)
-    in_a_row = false
-    if known then
-      local known_id, known_print = string.match(known, '^(%S+) (.*)$')
-      if known_print ~= fingerprint then return undo('REUSED ' .. ((i - first_event) / 2 + 1)) end
-      id = known_id
-    else
-      id, problem = add(KEYS[tonumber(s)], ARGV[i + 1])
-      if id then remember[once] = id .. ' ' .. fingerprint end
-    end
+local function add_one(where, json)
+  local s, a = string.match(where, '^(%d+)>(%d+)$')
+  if s then return add_to(KEYS[tonumber(s)], aggregates[tonumber(a)], json) end
+  local s, o, fingerprint = string.match(where, '^(%d+):(%d+):(.*)$')
+  local once = KEYS[tonumber(o)]
+  local known = remember[once] or redis.call('GET', once)
+  in_a_row = false
+  if known then
+    local known_id, known_print = string.match(known, '^(%S+) (.*)$')
+    if known_print ~= fingerprint then return nil, 'REUSED ' .. (#ids + 1) end
+    return known_id
   end
-  if not id then return undo(problem) end
-  ids[#ids + 1] = id
+  local id, problem = add(KEYS[tonumber(s)], json)
+  if id then remember[once] = id .. ' ' .. fingerprint end
+  return id, problem
+end
+
+local i = first_event
+while i <= #ARGV do
+  local where, many = ARGV[i], 1
+  local stream = KEYS[tonumber(where)]
+  if not stream then
+    local s, n = string.match(where, '^(%d+)%*(%d+)$')
+    if s then stream, many = KEYS[tonumber(s)], tonumber(n) end
+  end
+  for n = i + 1, i + many do
+    local id, problem
+    if stream then id, problem = add(stream, ARGV[n]) else id, problem = add_one(where, ARGV[n]) end
+    if not id then return undo(problem) end
+    ids[#ids + 1] = id
+  end
+  i = i + many + 1
 end
 
 -- The events are there, and what a reference could be refused for was looked at before the first of them.
 for _, r in ipairs(references) do redis.call('RPUSH', r[1], r[2]) end
-if #written > 0 then redis.call('SET', KEYS[1], written[#written][2]) end
+if #written > 0 then redis.call('SET', KEYS[1], written[#written]) end
 for once, value in pairs(remember) do redis.call('SET', once, value, 'PX', ARGV[3]) end
 local reply = in_a_row and ids[1] or table.concat(ids, ' ')
 if #aggregates > 0 then

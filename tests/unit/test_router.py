@@ -5,7 +5,7 @@ import pytest
 from busredis import Backoff, DomainEvent, Router
 from busredis.backoff import pause_function
 from busredis.delivery.model import Outcome, Verdict, judge
-from busredis.delivery.pending import asked_pause_ms, waiting_name
+from busredis.delivery.waiting import asked_pause_ms, waiting_name
 from busredis.errors import (
     DecodeError,
     DuplicateHandler,

@@ -1,0 +1,239 @@
+"""Other packages that carry messages over Redis, asked by bench/peers_run.py. Each runs in an environment of its own.
+
+`python buses.py NAME URL EVENT` reads lines: `publish <n>` or `consume <n>`; the answer is a JSON number, the seconds that it
+took. Consuming is timed from the first call of the handler to the last, as for busredis.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import redis
+
+NAME, URL, EVENT = sys.argv[1:4]
+DICT = json.loads(EVENT)
+calls: list[float] = []
+
+
+def hit() -> None:
+    calls.append(time.perf_counter())
+
+
+async def until(count: int, task: "asyncio.Task[Any]") -> None:
+    while len(calls) < count and not task.done():
+        await asyncio.sleep(0.02)
+    task.cancel()
+    with contextlib.suppress(BaseException):
+        await task
+
+
+async def gathered(send: Callable[[], Awaitable[Any]], count: int) -> None:
+    """For peers without a bulk form: 100 at a time."""
+    for start in range(0, count, 100):
+        await asyncio.gather(*(send() for _ in range(min(100, count - start))))
+
+
+async def faststream(what: str, count: int, *, batch: bool) -> None:
+    from faststream import FastStream  # noqa: PLC0415
+    from faststream.redis import RedisBroker, StreamSub  # noqa: PLC0415
+
+    broker = RedisBroker(URL, logger=None)
+    if what == "publish":
+        await broker.connect()
+        client = redis.asyncio.Redis.from_url(URL)
+        for start in range(0, count, 500):
+            pipeline = client.pipeline(transaction=False)
+            for _ in range(min(500, count - start)):
+                await broker.publish(DICT, stream="bench", pipeline=pipeline)
+            await pipeline.execute()
+        await broker.stop()
+        return
+    redis.Redis.from_url(URL).xgroup_create("bench", "g", id="0")
+    if batch:
+
+        @broker.subscriber(stream=StreamSub("bench", group="g", consumer="c", batch=True, max_records=512))
+        async def many(events: list[dict]) -> None:
+            for _ in events:
+                hit()
+    else:
+
+        @broker.subscriber(stream=StreamSub("bench", group="g", consumer="c"))
+        async def one(event: dict) -> None:  # noqa: ARG001
+            hit()
+
+    await until(count, asyncio.create_task(FastStream(broker, logger=None).run()))
+    await broker.stop()
+
+
+async def taskiq(what: str, count: int) -> None:
+    from taskiq.api import run_receiver_task  # noqa: PLC0415
+    from taskiq.serializers import ORJSONSerializer  # noqa: PLC0415
+    from taskiq_redis import RedisStreamBroker  # noqa: PLC0415
+
+    broker = RedisStreamBroker(URL, xread_count=512).with_serializer(ORJSONSerializer())
+
+    @broker.task(task_name="h")
+    async def handler(event: dict) -> None:  # noqa: ARG001
+        hit()
+
+    await broker.startup()
+    if what == "publish":
+        await gathered(lambda: handler.kiq(DICT), count)
+    else:
+        await until(
+            count, asyncio.create_task(run_receiver_task(broker, max_async_tasks=100, max_prefetch=512))
+        )
+    await broker.shutdown()
+
+
+async def arq(what: str, count: int) -> None:
+    import orjson  # noqa: PLC0415
+    from arq import create_pool  # noqa: PLC0415
+    from arq.connections import RedisSettings  # noqa: PLC0415
+    from arq.worker import Worker, func  # noqa: PLC0415
+
+    settings = RedisSettings.from_dsn(URL)
+
+    async def handler(_ctx: dict, _event: dict) -> None:
+        hit()
+
+    if what == "publish":
+        pool = await create_pool(settings, job_serializer=orjson.dumps, job_deserializer=orjson.loads)
+        await gathered(lambda: pool.enqueue_job("h", DICT), count)
+        await pool.aclose()
+        return
+    worker = Worker(
+        [func(handler, name="h")],
+        redis_settings=settings,
+        job_serializer=orjson.dumps,
+        job_deserializer=orjson.loads,
+        handle_signals=False,
+        max_jobs=100,
+        queue_read_limit=200,
+        poll_delay=0.01,
+        keep_result=0,
+    )
+    await until(count, asyncio.create_task(worker.async_run()))
+    await worker.close()
+
+
+async def docket(what: str, count: int) -> None:
+    from docket import Docket, Worker  # noqa: PLC0415
+
+    async def handler(event: dict) -> None:  # noqa: ARG001
+        hit()
+
+    async with Docket(name="d", url=URL, execution_ttl=timedelta(0)) as bus:
+        bus.register(handler)
+        if what == "publish":
+            for start in range(0, count, 500):
+                await bus.add_many([bus.call(handler)(DICT) for _ in range(min(500, count - start))])
+            return
+        async with Worker(bus, concurrency=50, minimum_check_interval=timedelta(milliseconds=1)) as worker:
+            await until(count, asyncio.create_task(worker.run_forever()))
+
+
+async def ardiq(what: str, count: int) -> None:
+    from ardiq import Ardiq  # noqa: PLC0415
+
+    app = Ardiq(URL, concurrency=64, prefetch=1024, result_ttl_ms=1)
+
+    @app.task(name="h")
+    async def handler(event: dict) -> None:  # noqa: ARG001
+        hit()
+
+    if what == "publish":
+        for start in range(0, count, 500):
+            await app.enqueue_many([handler.prepare(DICT) for _ in range(min(500, count - start))])
+    else:
+        await until(count, asyncio.create_task(app.run()))
+
+
+async def streaq(what: str, count: int) -> None:
+    import orjson  # noqa: PLC0415
+    from streaq import Worker  # noqa: PLC0415
+
+    worker = Worker(
+        redis_url=URL,
+        concurrency=256,
+        prefetch=512,
+        serializer=lambda value: orjson.dumps(value).decode(),
+        deserializer=orjson.loads,
+    )
+
+    @worker.task(silent=True, ttl=0, name="h")
+    async def handler(event: dict) -> None:  # noqa: ARG001
+        hit()
+
+    if what == "publish":
+        async with worker:
+            for start in range(0, count, 500):
+                await worker.enqueue_many([handler.enqueue(DICT) for _ in range(min(500, count - start))])
+    else:
+        await until(count, asyncio.create_task(worker.run_async()))
+
+
+def dramatiq(what: str, count: int) -> None:
+    import dramatiq as package  # noqa: PLC0415
+    import orjson  # noqa: PLC0415
+    from dramatiq.brokers.redis import RedisBroker  # noqa: PLC0415
+
+    class Encoder(package.Encoder):
+        def encode(self, data: Any) -> bytes:
+            return orjson.dumps(data)
+
+        def decode(self, data: bytes) -> Any:
+            return orjson.loads(data)
+
+    package.set_encoder(Encoder())
+    broker = RedisBroker(url=URL, middleware=[])
+
+    @package.actor(actor_name="h", broker=broker)
+    def handler(event: dict) -> None:  # noqa: ARG001
+        hit()
+
+    if what == "publish":
+        for _ in range(count):
+            handler.send(DICT)
+        return
+    worker = package.Worker(broker, worker_threads=2)
+    worker.start()
+    until_s = time.monotonic() + 60
+    while len(calls) < count and time.monotonic() < until_s:
+        time.sleep(0.02)
+    worker.stop()
+
+
+RUNS: dict[str, Callable[[str, int], Any]] = {
+    "faststream": lambda what, count: faststream(what, count, batch=False),
+    "faststream-batch": lambda what, count: faststream(what, count, batch=True),
+    "taskiq": taskiq,
+    "arq": arq,
+    "docket": docket,
+    "ardiq": ardiq,
+    "streaq": streaq,
+    "dramatiq": dramatiq,
+}
+
+for line in sys.stdin:
+    what, number = line.split()
+    calls.clear()
+    started = time.perf_counter()
+    done = RUNS[NAME](what, int(number))
+    if done is not None:
+        try:
+            import uvloop
+
+            uvloop.run(done)
+        except ImportError:
+            asyncio.run(done)
+    took = time.perf_counter() - started
+    if what == "consume":
+        # All must have been handled, or it is no measurement.
+        took = calls[-1] - calls[0] if len(calls) >= int(number) else -1.0
+    print(json.dumps(took), flush=True)

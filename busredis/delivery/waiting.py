@@ -1,0 +1,24 @@
+"""The names of consumers that hold entries between attempts, and what pause they mean."""
+
+from busredis.delivery.model import Outcome
+from busredis.keys import BEHIND, WAITING
+
+
+def waiting_name(outcome: Outcome) -> str:
+    """The consumer to wait with: `waiting` for the handler's backoff, `waiting-<ms>` for a pause of its own."""
+    if outcome.after is None:
+        return WAITING
+    wanted = max(0, -int(-outcome.after.total_seconds() * 1000 // 1))
+    # Two digits that count, rounded up: not before its time, and few names.
+    step = 10 ** max(0, len(str(wanted)) - 2)
+    return f"{WAITING}-{-(-wanted // step) * step}"
+
+
+def asked_pause_ms(holder: str) -> int | None:
+    """The pause in the name of a waiting consumer, if it has one."""
+    _, _, pause = holder.partition("-")
+    return int(pause) if holder.startswith(WAITING) and pause.isdigit() else None
+
+
+def is_waiting(holder: str) -> bool:
+    return holder in (WAITING, BEHIND) or asked_pause_ms(holder) is not None
