@@ -183,7 +183,7 @@ def test_a_server_that_is_killed_loses_no_confirmed_append_and_keeps_no_half_of_
         def write():
             try:
                 go_on()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - told below
                 problems.append(error)
 
         def go_on():
