@@ -47,7 +47,7 @@ class DeadLetter:
     def member(self) -> str:
         """What stands for it in parked:<group>; dead_letter.lua writes it."""
         ms, seq = parse_id(self.entry_id)
-        return f"{self.key}\n{ms:020}-{seq:020}\n{self.id}\n{self.stream}"
+        return f"{self.key}\n{ms:020}-{seq:020}\n{_raw_id(self.id)}\n{self.stream}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

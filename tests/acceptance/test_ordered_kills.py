@@ -58,6 +58,9 @@ class Owners:
             process.wait()
             self.processes.remove(process)
 
+    def _known(self) -> str:
+        return repr(self.inspect.hgetall(self.keys.owner(self.group)))
+
     def replace_dead(self) -> int:
         dead = [process for process in self.processes if process.poll() is not None]
         for process in dead:
@@ -82,6 +85,10 @@ class Owners:
         return sum(views.execute())
 
     def stop(self) -> list[int]:
+        # One that has not come so far as to ask for the ownership may not know yet what SIGTERM means.
+        wait_until(
+            lambda: all(f"-{process.pid}-" in self._known() for process in self.processes), "all are up", 40
+        )
         for process in self.processes:
             process.send_signal(signal.SIGTERM)
         return [process.wait(timeout=30) for process in self.processes]

@@ -462,3 +462,25 @@ def test_an_ordered_handler_keeps_the_order_of_each_aggregate_in_all_partitions(
 
     assert failed
     assert seen == {f"o-{k}": list(range(k, 400, 20)) for k in range(20)}
+
+
+def test_a_discarded_letter_leaves_no_note_of_its_key_in_any_partition(
+    server, namespace, look, parts, publisher
+):
+    router = Router()
+
+    @router.on(PartPaid, name="refuses", ordered=True)
+    def refuses(event) -> None:
+        raise Reject("never")
+
+    publisher.publish_many([PartPaid(number=n, aggregate_id=f"o-{n}") for n in range(20)])
+    Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
+    client = Client(server.url)
+    found = client.run(DeadLetters(parts).list("refuses"))
+    assert len(found) == 20
+
+    for letter in found:
+        assert client.run(DeadLetters(parts).discard(letter))
+
+    assert not look.exists(*(keys.parked("refuses") for keys in parts))
+    client.close()
