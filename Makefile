@@ -3,6 +3,7 @@
 PYTHON ?= python3
 SERVERS ?= valkey-9.1 redis-7.0 redis-8.2 valkey-8.1 redis-6.2
 ARGS ?=
+ROUNDS ?= 6
 SECONDS ?= 60
 MINUTES ?= 3
 
@@ -10,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-matrix mutations fuzz soak faults check bench bench-check clean
+.PHONY: help setup demo test cluster test-matrix mutations fuzz soak faults check bench bench-check clean
 
 help:  ## Show these commands
 	@echo "busredis: a message bus on Redis Streams"
@@ -36,6 +37,9 @@ demo: setup  ## See it work: a server, daemons, events, retries, dead letters
 
 test: setup  ## Run all tests on real servers
 	$(BIN)/python -m pytest $(ARGS)
+
+cluster: setup  ## Failovers and moving slots under load, on a cluster and with sentinels: ROUNDS=6
+	BUSREDIS_CLUSTER_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/partitions $(ARGS)
 
 test-matrix: setup  ## Run all tests on each server: SERVERS="valkey-9.1 redis-7.0 ..."
 	@table=""; \

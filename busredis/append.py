@@ -86,9 +86,11 @@ class Appender:
     settings: Settings
     name: str = field(default_factory=lambda: f"publisher-{uuid.uuid4().hex[:16]}")
     number: int = 0
+    #: The partition; None for the one of a namespace that is not divided.
+    partition: Keys | None = None
 
     def __post_init__(self) -> None:
-        self.keys = Keys(self.settings.namespace)
+        self.keys = self.partition or Keys(self.settings.namespace)
         self.codec = Codec(self.settings.max_event_bytes, vault_of(self.settings))
         self._script = load("append")
         self._pid = os.getpid()
@@ -107,13 +109,13 @@ class Appender:
         payload = type(event).model_construct(**{**event.__dict__, **_ANONYMOUS}).to_json()
         return Record(event.event_type, raw, key, hashlib.sha256(payload).hexdigest()[:32])
 
-    def begin(self) -> Attempt:
-        """Numbers the next append and starts its clock."""
+    def begin(self, spent: float = 0.0) -> Attempt:
+        """Numbers the next append and starts its clock, of which seconds may be spent already."""
         if self._pid != os.getpid():
             # A fork has this object twice; under one name the server would take one's append for the other's retry.
             self._pid, self.name, self.number = os.getpid(), f"publisher-{uuid.uuid4().hex[:16]}", 0
         self.number += 1
-        return Attempt(self.number, time.monotonic() + self._timeout)
+        return Attempt(self.number, time.monotonic() + self._timeout - spent)
 
     def flow(self, batch: Sequence[Record], attempt: Attempt, guards: Sequence[Guard] = ()) -> Flow[Reply]:
         """One try."""
@@ -177,6 +179,11 @@ class Appender:
                 f"written, but not confirmed as {self.settings.durability} within the timeout"
             )
 
+    def before(self, error: ServerError, attempt: Attempt, batch: Sequence[Record]) -> float:
+        """As after(), when nothing of the append was sent yet."""
+        found = NotSent(str(error)) if isinstance(error, ConnectionLost) else error
+        return self.after(found, attempt, batch)
+
     def after(
         self, error: ServerError, attempt: Attempt, batch: Sequence[Record], what: str | None = None
     ) -> float:
@@ -233,6 +240,8 @@ def _plain(message: str, batch: Sequence[Record]) -> str:
     if word == "REUSED":
         record = batch[int(rest) - 1]
         return f"the idempotency key {record.key!r} was used for another event of type {record.event_type}"
+    if word == "MOVED":
+        return f"{message}: this is one node of a cluster, use redis+cluster://HOST:PORT"
     if word == "EXHAUSTED":
         return f"stream {rest}, beyond which no id is left: another program added an entry of the far future"
     return message

@@ -13,6 +13,8 @@ from typing import Any, TypeVar, cast
 import hiredis
 import redis
 import redis.asyncio
+import redis.asyncio.sentinel
+import redis.sentinel
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -24,6 +26,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from busredis.cluster import Nodes
 from busredis.commands import Flow, Request
 from busredis.errors import (
     CommandRefused,
@@ -34,9 +37,12 @@ from busredis.errors import (
     ServerUnavailable,
 )
 from busredis.exchange import LATER, Link, Wire, refusal
-from busredis.url import checked_url, shown_url
+from busredis.url import Servers, parse_servers, shown_url
 
 Result = TypeVar("Result")
+
+#: Seconds for one sentinel to answer, before the next is asked.
+_SENTINEL_S = 1.0
 
 
 def classify(error: BaseException) -> ServerError:
@@ -71,10 +77,15 @@ class Client:
     def __init__(self, url: str, *, timeout: timedelta = timedelta(seconds=5)) -> None:
         self.shown = shown_url(url)
         options = _options(timeout.total_seconds(), Retry(NoBackoff(), 0))
-        self._pool = redis.ConnectionPool.from_url(checked_url(url), **options)
+        servers = parse_servers(url)
+        self._pool = _pool(servers, options, redis)
         #: Connections at rest, the one used last in front. They stay out of the pool, whose ways cost more than a command.
         self._free: deque[Link] = deque()
         self._pid = os.getpid()
+        self._nodes: Nodes[Any] | None = None
+        if servers.kind == "cluster":
+            self._nodes = Nodes(servers, lambda node: Client(node, timeout=timeout))
+            self._exchange = self._nodes.exchange  # type: ignore[method-assign]
 
     def run(self, flow: Flow[Result]) -> Result:
         """Raises ConnectionLost (NotSent if no connection was made), ServerUnavailable, GroupMissing, CommandRefused."""
@@ -94,16 +105,22 @@ class Client:
         link = self._link()
         try:
             reply = link.exchange(request)
-        except (ServerUnavailable, GroupMissing, CommandRefused):
-            self._free.append(link)
+        except (ServerUnavailable, GroupMissing, CommandRefused) as error:
+            self._rest(link, error)
             raise
         except BaseException as error:
             self._drop(link)
             if isinstance(error, OSError | hiredis.ProtocolError):
                 raise ConnectionLost(str(error) or type(error).__name__) from error
             raise
-        self._free.append(link)
+        self._rest(link, *(reply if request.together else ()))
         return reply
+
+    def _rest(self, link: Link, *replies: Any) -> None:
+        if any(map(_is_demoted, replies)):
+            self._drop(link)
+        else:
+            self._free.append(link)
 
     def _link(self) -> Link:
         if self._pid != os.getpid():
@@ -126,22 +143,36 @@ class Client:
         link.connection.disconnect()
         self._pool.release(link.connection)
 
+    def node_of(self, request: Request) -> str:
+        """The node of a cluster that a request would go to; "" if there is but one, or it is not known yet."""
+        return self._nodes.cluster.owner(request) if self._nodes is not None else ""
+
     def close(self) -> None:
         """Closes every connection; a later run opens new ones."""
+        if self._nodes is not None:
+            self._nodes.close()
         while self._free:
             self._drop(self._free.pop())
         self._pool.disconnect()
 
 
 class AsyncClient:
-    """Runs flows with awaits, on one event loop."""
+    """Runs flows with awaits, on one event loop; with `most`, through at most so many connections at a time."""
 
-    def __init__(self, url: str, *, timeout: timedelta = timedelta(seconds=5)) -> None:
+    def __init__(
+        self, url: str, *, timeout: timedelta = timedelta(seconds=5), most: int | None = None
+    ) -> None:
         self.shown = shown_url(url)
+        self._turns = asyncio.Semaphore(most) if most else None
         options = _options(timeout.total_seconds(), AsyncRetry(NoBackoff(), 0))
-        self._pool = redis.asyncio.ConnectionPool.from_url(checked_url(url), **options)
+        servers = parse_servers(url)
+        self._pool = _pool(servers, options, redis.asyncio)
         self._timeout = timeout.total_seconds()
         self._free: deque[Wire] = deque()
+        self._nodes: Nodes[Any] | None = None
+        if servers.kind == "cluster":
+            self._nodes = Nodes(servers, lambda node: AsyncClient(node, timeout=timeout, most=most))
+            self._exchange = self._nodes.exchange_async  # type: ignore[method-assign]
 
     async def run(self, flow: Flow[Result]) -> Result:
         """Raises what Client.run raises. Cancelled, it closes its connection: a reply is never left to the next."""
@@ -158,16 +189,28 @@ class AsyncClient:
             return cast("Result", stop.value)
 
     async def _exchange(self, request: Request) -> Any:
+        if self._turns is not None:
+            async with self._turns:
+                return await self._exchange_now(request)
+        return await self._exchange_now(request)
+
+    async def _exchange_now(self, request: Request) -> Any:
         wire = await self._wire()
         try:
             reply = await wire.exchange(request)
-        except (ServerUnavailable, GroupMissing, CommandRefused):
-            self._free.append(wire)
+        except (ServerUnavailable, GroupMissing, CommandRefused) as error:
+            if _is_demoted(error):
+                await self._drop(wire)
+            else:
+                self._free.append(wire)
             raise
         except BaseException:
             await self._drop(wire)
             raise
-        self._free.append(wire)
+        if request.together and any(map(_is_demoted, reply)):
+            await self._drop(wire)
+        else:
+            self._free.append(wire)
         return reply
 
     async def _wire(self) -> Wire:
@@ -177,7 +220,7 @@ class AsyncClient:
                 return wire
             await self._drop(wire)
         try:
-            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+            connection = await self._pool.get_connection()
         except (RedisError, OSError) as error:
             raise _not_sent(error, self.shown) from error
         return Wire(connection, self._timeout)
@@ -190,17 +233,51 @@ class AsyncClient:
         await connection.disconnect(nowait=True)
         await self._pool.release(connection)
 
+    def node_of(self, request: Request) -> str:
+        """As Client.node_of."""
+        return self._nodes.cluster.owner(request) if self._nodes is not None else ""
+
     async def close(self) -> None:
         """Closes every connection; a later run opens new ones."""
+        if self._nodes is not None:
+            await self._nodes.close_async()
         while self._free:
             # To the end, unlike _drop(): with TLS a transport that is not waited for outlives the loop.
             await self._pool.release(self._free.pop().connection)
         await self._pool.disconnect()
 
 
+def _pool(servers: Servers, options: dict[str, Any], kind: Any) -> Any:
+    """A pool of redis-py's blocking (`redis`) or asyncio (`redis.asyncio`) kind."""
+    if servers.kind == "one":
+        return kind.ConnectionPool.from_url(servers.url(""), **options)
+    if servers.kind == "cluster":
+        return kind.ConnectionPool(**options)  # stays empty: each node has a client of its own
+    given = kind.connection.parse_url(servers.url(servers.addresses[0]))
+    given.pop("host"), given.pop("port", None)
+    secured = {name: value for name, value in given.items() if name.startswith("ssl_")}
+    if given.pop("connection_class", None) is not None:
+        given["ssl"] = secured["ssl"] = True
+    asked = options | secured | {"socket_timeout": _SENTINEL_S, "socket_connect_timeout": _SENTINEL_S}
+    for name in ("username", "password"):
+        if secret := given.pop(f"sentinel_{name}", None):
+            asked[name] = secret
+    hosts = [address.rsplit(":", 1) for address in servers.addresses]
+    manager = kind.sentinel.Sentinel(
+        [(host.strip("[]"), int(port)) for host, port in hosts], sentinel_kwargs=asked
+    )
+    # Each new connection asks the sentinels who the master is.
+    return kind.sentinel.SentinelConnectionPool(servers.service, manager, **given, **options)
+
+
 def _options(timeout: float, retry: object) -> dict[str, Any]:
     # RESP2 since the shapes of its replies are the same on all servers; no retries: see the top of this module.
     return {"protocol": 2, "retry": retry, "socket_timeout": timeout, "socket_connect_timeout": timeout}
+
+
+def _is_demoted(reply: Any) -> bool:
+    """Whether the server is no master any more, so that another connection has to find who is."""
+    return isinstance(reply, ServerUnavailable) and str(reply).startswith("READONLY")
 
 
 def _not_sent(error: BaseException, shown: str) -> ServerError:

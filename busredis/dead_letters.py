@@ -1,7 +1,7 @@
 """Dead letters: list them, show one, hand one back to the group that gave it up, discard one."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,36 +54,61 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The dead letters of a namespace, as flows."""
+    """The dead letters of all partitions of a namespace, as flows.
 
-    def __init__(self, keys: Keys) -> None:
-        self._keys = keys
+    With several partitions the id of a letter begins with the number of its partition: `3/1700000000000-0`.
+    """
+
+    def __init__(self, partitions: Sequence[Keys]) -> None:
+        self._partitions = partitions
 
     def groups(self) -> Flow[list[str]]:
         """The groups that have any."""
-        prefix = self._keys.dead("")
-        return [key.removeprefix(prefix) for key in (yield from scan(self._keys.every_dead))]
+        found: set[str] = set()
+        for keys in self._partitions:
+            prefix = keys.dead("")
+            found.update(key.removeprefix(prefix) for key in (yield from scan(keys.every_dead)))
+        return sorted(found)
 
     def list(
         self, group: str, *, limit: int = 100, matches: Callable[[DeadLetter], bool] | None = None
     ) -> Flow[list[DeadLetter]]:
         """The oldest `limit` letters of a group that match."""
         found: list[DeadLetter] = []
+        for keys in self._partitions:
+            found += yield from self._list(keys, group, limit, matches)
+        return sorted(found, key=lambda letter: parse_id(_raw_id(letter.id)))[:limit]
+
+    def _list(
+        self, keys: Keys, group: str, limit: int, matches: Callable[[DeadLetter], bool] | None
+    ) -> Flow[Sequence[DeadLetter]]:
+        found: list[DeadLetter] = []
         start = "-"
         while len(found) < limit:
-            page = yield from raw("XRANGE", self._keys.dead(group), start, "+", "COUNT", _PAGE)
-            letters = [_letter(group, entry_id.decode(), fields) for entry_id, fields in page]
+            page = yield from raw("XRANGE", keys.dead(group), start, "+", "COUNT", _PAGE)
+            letters = [_letter(group, _shown_id(keys, entry_id), fields) for entry_id, fields in page]
             found += [letter for letter in letters if matches is None or matches(letter)]
             if len(page) < _PAGE:
                 break
-            start = f"({letters[-1].id}"
+            start = f"({page[-1][0].decode()}"
         return found[:limit]
+
+    def _keys_of(self, letter_id: str) -> Keys:
+        number, slash, _ = letter_id.partition("/")
+        if not slash and len(self._partitions) == 1:
+            return self._partitions[0]
+        if not slash or not number.isdigit() or int(number) >= len(self._partitions):
+            raise NoSuchLetter(
+                f"{letter_id!r}: with {len(self._partitions)} partition(s) the id of a letter is "
+                f"{'PARTITION/ID' if len(self._partitions) > 1 else 'an entry id'}, as 'dead ls' shows it"
+            )
+        return self._partitions[int(number)]
 
     def get(self, group: str, letter_id: str) -> Flow[DeadLetter]:
         """One letter. Raises NoSuchLetter."""
-        page = []
-        if _ID.fullmatch(letter_id):
-            page = yield from raw("XRANGE", self._keys.dead(group), letter_id, letter_id)
+        page, raw_id, keys = [], _raw_id(letter_id), self._keys_of(letter_id)
+        if _ID.fullmatch(raw_id):
+            page = yield from raw("XRANGE", keys.dead(group), raw_id, raw_id)
         if not page:
             raise NoSuchLetter(
                 f"group {group!r} has no dead letter {letter_id}: retried or discarded already?"
@@ -92,9 +117,10 @@ class DeadLetters:
 
     def retry(self, letter: DeadLetter) -> Flow[str]:
         """Hands the entry to its group again, to that group alone and with all its attempts; how it was done."""
-        args: list[Arg] = [letter.group, letter.id, letter.entry_id, letter.key]
-        keys = [letter.stream, self._keys.dead(letter.group), self._keys.parked(letter.group)]
-        done = yield from script("retry_letter", keys, args)
+        keys = self._keys_of(letter.id)
+        args: list[Arg] = [letter.group, _raw_id(letter.id), letter.entry_id, letter.key]
+        names = [letter.stream, keys.dead(letter.group), keys.parked(letter.group)]
+        done = yield from script("retry_letter", names, args)
         if done == b"gone":
             raise NoSuchLetter(
                 f"the dead letter {letter.id} of {letter.group!r} is gone: retried or discarded already?"
@@ -107,9 +133,10 @@ class DeadLetters:
 
     def discard(self, letter: DeadLetter) -> Flow[bool]:
         """Removes a letter for good; whether it was there. Nothing of its key waits for it any more."""
-        removed = bool((yield from raw("XDEL", self._keys.dead(letter.group), letter.id)))
+        keys = self._keys_of(letter.id)
+        removed = bool((yield from raw("XDEL", keys.dead(letter.group), _raw_id(letter.id))))
         if letter.key:
-            yield from raw("ZREM", self._keys.parked(letter.group), letter.member())
+            yield from raw("ZREM", keys.parked(letter.group), letter.member())
         return removed
 
 
@@ -121,12 +148,12 @@ class Retried:
     trimmed: list[DeadLetter]
 
 
-def retry_all(keys: Keys, group: str, *, key: str | None = None) -> Flow[Retried]:
+def retry_all(partitions: Sequence[Keys], group: str, *, key: str | None = None) -> Flow[Retried]:
     """Hands all letters of a group, or those of one key, to it again, in the order of their entries.
 
     What is parked behind them meanwhile comes with them. None is handed over twice, so that this ends.
     """
-    letters, result = DeadLetters(keys), Retried([], [])
+    letters, result = DeadLetters(partitions), Retried([], [])
     tried: set[tuple[str, str]] = set()
     while True:
         found: list[DeadLetter] = yield from letters.list(
@@ -148,6 +175,15 @@ def retry_all(keys: Keys, group: str, *, key: str | None = None) -> Flow[Retried
                 continue  # retried or discarded by somebody else
             else:
                 result.done.append(letter)
+
+
+def _shown_id(keys: Keys, entry_id: bytes) -> str:
+    number = "" if keys.partition is None else f"{keys.partition}/"
+    return f"{number}{entry_id.decode()}"
+
+
+def _raw_id(letter_id: str) -> str:
+    return letter_id.rpartition("/")[2]
 
 
 def _letter(group: str, letter_id: str, fields: list[bytes]) -> DeadLetter:

@@ -7,6 +7,7 @@ from typing import Any
 from busredis.commands import Arg, Flow, many, raw
 from busredis.errors import ServerError
 from busredis.keys import Keys
+from busredis.partitions import partition_of
 from busredis.store.model import AggregateId
 
 #: So many histories and snapshots of each type are weighed.
@@ -62,10 +63,23 @@ def find_all(
             return sorted(found)
 
 
-def describe_snapshots(keys: Keys, aggregates: Sequence[AggregateId]) -> Flow[list[SnapshotInfo]]:
+def find_everywhere(
+    partitions: Sequence[Keys], aggregate_type: str | None = None, *, snapshots: bool = False
+) -> Flow[list[AggregateId]]:
+    """As find_all(), in all partitions."""
+    found = []
+    for keys in partitions:
+        found += yield from find_all(keys, aggregate_type, snapshots=snapshots)
+    return sorted(found)
+
+
+def describe_snapshots(
+    partitions: Sequence[Keys], aggregates: Sequence[AggregateId]
+) -> Flow[list[SnapshotInfo]]:
     """What lies in the snapshots of these aggregates; one that is gone meanwhile is left out."""
     commands: list[tuple[Arg, ...]] = []
     for aggregate in aggregates:
+        keys = _keys_of(partitions, aggregate)
         key = keys.snapshot(*aggregate)
         commands.append(("HMGET", key, "version", "schema", "taken_at"))
         commands.append(("MEMORY", "USAGE", key))
@@ -83,11 +97,17 @@ def describe_snapshots(keys: Keys, aggregates: Sequence[AggregateId]) -> Flow[li
     return found
 
 
-def drop_snapshots(keys: Keys, aggregates: Sequence[AggregateId]) -> Flow[int]:
+def drop_snapshots(partitions: Sequence[Keys], aggregates: Sequence[AggregateId]) -> Flow[int]:
     """Deletes the snapshots of these aggregates; how many there were. No event is touched."""
-    if not aggregates:
-        return 0
-    return int((yield from raw("DEL", *[keys.snapshot(*aggregate) for aggregate in aggregates])))
+    replies = yield from many([("DEL", _keys_of(partitions, one).snapshot(*one)) for one in aggregates])
+    for reply in replies:
+        if isinstance(reply, ServerError):
+            raise reply
+    return sum(replies)
+
+
+def _keys_of(partitions: Sequence[Keys], aggregate: AggregateId) -> Keys:
+    return partitions[partition_of(aggregate.id, len(partitions))]
 
 
 def weigh(keys: Keys) -> Flow[list[AggregateStatus]]:

@@ -6,6 +6,7 @@ All keys of a partition share one hash tag, so that one script can touch them an
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 
 from busredis.errors import SettingsError
 
@@ -47,6 +48,11 @@ class Keys:
     def stream_prefix(self) -> str:
         """What stands before the event type in the key of a stream."""
         return f"{self.tag}:stream:"
+
+    @staticmethod
+    def at(key: str) -> "Keys":
+        """The keys of the partition that `key` belongs to."""
+        return _at(key[: key.index("}")])
 
     def event_type(self, stream: str) -> str:
         """The event type of a stream key."""
@@ -97,6 +103,11 @@ class Keys:
     def clock(self) -> str:
         """string: the last id that an append gave out, `ms-seq`."""
         return f"{self.tag}:clock"
+
+    @property
+    def partitions(self) -> str:
+        """string: how many partitions the namespace has; this key belongs to none of them."""
+        return f"{{{self.namespace}}}:partitions"
 
     def checkpoint(self, group: str) -> str:
         """hash: by stream, the id up to which this group has nothing open; where a lost group is restored."""
@@ -209,7 +220,9 @@ class Keys:
         kinds = "stream|dead|once|checkpoint|failures|stats|view|aggregate|snapshot|lease|replay|shadow|free|parked"
         single = "archive|personal|clock|types|tracking|schedule|scheduled|groups|retention|trimmed"
         pattern = rf"{re.escape(self.tag)}:({single}|({kinds}):.+)"
-        return re.fullmatch(pattern, key, re.DOTALL) is not None
+        # Two are outside of any partition.
+        apart = (self.partitions, Keys(self.namespace).personal)
+        return key in apart or re.fullmatch(pattern, key, re.DOTALL) is not None
 
 
 @dataclass(frozen=True)
@@ -233,6 +246,12 @@ class ShadowKeys(Keys):
     def in_use(self, key: str) -> str:
         """The read model whose place the one under `key` takes."""
         return key.removesuffix(f"@{self.shadow_name}")
+
+
+@cache
+def _at(tag: str) -> Keys:
+    namespace, _, number = tag[1:].partition(":")
+    return Keys(namespace, int(number) if number else None)
 
 
 def _literal(text: str) -> str:

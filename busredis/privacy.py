@@ -1,6 +1,7 @@
 """The keys of personal data in Redis, and forgetting a subject."""
 
 import threading
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, cast
 
@@ -51,20 +52,27 @@ def vault_of(settings: Settings) -> Vault:
         raise SettingsError(f"key_store {settings.key_store!r} is no module:object: {error}") from None
 
 
-def forget(keys: Keys, subject: str) -> Flow[bool]:
+def forget(partitions: Sequence[Keys], subject: str) -> Flow[bool]:
     """Deletes the key of a subject, and every snapshot, since a state may hold its data; whether there was a key.
 
     From then on no snapshot is written of an aggregate that was loaded before. Processes that know the key forget it within
     seconds: call it again after that to be rid of what they may have written.
     """
-    key_id = yield from raw("HGET", keys.personal, f"subject {subject}")
+    personal = Keys(partitions[0].namespace).personal
+    key_id = yield from raw("HGET", personal, f"subject {subject}")
     # First, so that a snapshot that is written meanwhile is refused or deleted below.
-    yield from raw("HINCRBY", keys.personal, "erasures", 1)
+    for keys in partitions:
+        yield from raw("HINCRBY", keys.personal, "erasures", 1)
     if key_id is not None:
-        yield from raw("HDEL", keys.personal, f"subject {subject}", f"key {key_id.decode()}")
+        yield from raw("HDEL", personal, f"subject {subject}", f"key {key_id.decode()}")
+    for keys in partitions:
+        yield from _drop_snapshots(keys)
+    return key_id is not None
+
+
+def _drop_snapshots(keys: Keys) -> Flow[None]:
     snapshots = yield from scan(keys.every_snapshot())
     for start in range(0, len(snapshots), 500):
         for reply in (yield from many([("DEL", *snapshots[start : start + 500])])):
             if isinstance(reply, ServerError):
                 raise reply
-    return key_id is not None

@@ -46,8 +46,8 @@ class Change:
 class Schedules:
     """Makes changes of the schedule, and flows of them; numbers the calls, so that a retry is recognised."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._appender = Appender(settings)
+    def __init__(self, settings: Settings, partition: Keys | None = None) -> None:
+        self._appender = Appender(settings, partition=partition)
         self._settings = settings
         self.keys = self._appender.keys
 
@@ -86,7 +86,7 @@ class Schedules:
             args += (change.what, change.id, change.due, first, change.second)
         reply = yield from script("schedule", keys, args)
         if self._settings.durability != "memory":
-            yield from self._appender.make_durable(attempt)
+            yield from self._appender.make_durable(attempt, appended=True)
         return str(reply.decode()).split()
 
     def after(self, error: ServerError, attempt: Attempt, changes: Sequence[Change]) -> float:
@@ -115,6 +115,11 @@ def find_scheduled(keys: Keys, limit: int) -> Flow[list[Scheduled]]:
     # What has no value was appended or cancelled meanwhile.
     rows = zip(ids, found[1::2], values, strict=True)
     return [_scheduled(schedule_id, score, value) for schedule_id, score, value in rows if value is not None]
+
+
+def soonest(parts: Sequence[Sequence[Scheduled]], limit: int) -> list[Scheduled]:
+    """What waits in several partitions as one list."""
+    return sorted((one for part in parts for one in part), key=lambda one: one.at)[:limit]
 
 
 def _scheduled(schedule_id: bytes, score: bytes, value: bytes) -> Scheduled:

@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     #: The prefix of every key, inside its hash tag.
     namespace: str = Field("busredis", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
 
+    #: How many partitions the namespace has, recorded at its first use (1 if nobody says); None takes what is recorded.
+    partitions: int | None = Field(None, ge=1, le=1_024)
     #: The folder or URL of the archive, from which reads go on where Redis was trimmed; None: there is none.
     archive: str | None = None
 

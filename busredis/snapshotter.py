@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 from busredis import histories
@@ -74,13 +75,15 @@ class Snapshotter:
             return False
         return await self._repository.snapshot(loaded)
 
-    async def pass_over_all(self, keys: Keys, client: AsyncClient, tell: Callable[[Pass], None]) -> Pass:
+    async def pass_over_all(
+        self, partitions: Sequence[Keys], client: AsyncClient, tell: Callable[[Pass], None]
+    ) -> Pass:
         """Looks at every aggregate once and snapshots what is due; `tell` is called as it gets on.
 
         One that cannot be loaded is logged, and the others go on.
         """
         done = Pass()
-        for aggregate_type in self._classes:
+        for keys, aggregate_type in product(partitions, self._classes):
             cursor = 0
             while True:
                 cursor, found = await client.run(histories.find(keys, cursor, aggregate_type))

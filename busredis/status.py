@@ -1,6 +1,7 @@
 """What is going on: streams, groups, what is read, pending, waiting, dead, and how long handlers take."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from busredis.commands import Flow, pairs, raw, scan
@@ -63,12 +64,35 @@ class Status:
     schedule: ScheduleStatus = ScheduleStatus()
 
 
-def read_status(keys: Keys) -> Flow[Status]:
-    """The state of a namespace; not one instant, but each row is what the server said."""
+def read_status(partitions: Sequence[Keys]) -> Flow[Status]:
+    """The state of a namespace over all its partitions; not one instant, but each row is what the server said."""
     streams: list[StreamStatus] = []
     groups: dict[str, GroupStatus] = {}
-    policies = yield from find_policies(keys)
+    aggregates: list[AggregateStatus] = []
+    schedules: list[ScheduleStatus] = []
     now_ms = yield from server_ms()
+    for keys in partitions:
+        streams += yield from _read_streams(keys, groups, now_ms)
+        aggregates += yield from weigh(keys)
+        schedules.append((yield from _schedule(keys, now_ms)))
+    for name, group in groups.items():
+        group.times = yield from read_times(partitions, name)
+    if len(partitions) > 1:
+        streams, aggregates = _join_streams(streams), _join_aggregates(aggregates)
+    schedule = ScheduleStatus(sum(one.waiting for one in schedules), max(one.overdue for one in schedules))
+    return Status(streams, [groups[name] for name in sorted(groups)], aggregates, schedule)
+
+
+def _schedule(keys: Keys, now_ms: int) -> Flow[ScheduleStatus]:
+    waiting = yield from raw("ZCARD", keys.schedule)
+    first = yield from raw("ZRANGE", keys.schedule, 0, 0, "WITHSCORES")
+    return ScheduleStatus(waiting, max(0.0, (now_ms - float(first[1])) / 1000) if first else 0.0)
+
+
+def _read_streams(keys: Keys, groups: dict[str, GroupStatus], now_ms: int) -> Flow[list[StreamStatus]]:
+    """The streams of one partition; adds what it has to `groups`."""
+    streams, met = [], set()
+    policies = yield from find_policies(keys)
     for key in (yield from scan(keys.every_stream)):
         event_type = keys.event_type(key)
         info = pairs((yield from raw("XINFO", "STREAM", key)))
@@ -82,20 +106,52 @@ def read_status(keys: Keys) -> Flow[Status]:
             found = pairs(row)
             name = found["name"].decode()
             group = groups.setdefault(name, GroupStatus(name))
-            group.event_types.append(event_type)
+            met.add(name)
+            if event_type not in group.event_types:
+                group.event_types.append(event_type)
             yield from _add_stream(group, key, found)
-    for name, group in groups.items():
-        group.dead = yield from raw("XLEN", keys.dead(name))
-        group.times = yield from read_times(keys, name)
-    aggregates = yield from weigh(keys)
-    schedule = yield from _schedule(keys, now_ms)
-    return Status(streams, [groups[name] for name in sorted(groups)], aggregates, schedule)
+    for name in met:
+        groups[name].dead += yield from raw("XLEN", keys.dead(name))
+    return streams
 
 
-def _schedule(keys: Keys, now_ms: int) -> Flow[ScheduleStatus]:
-    waiting = yield from raw("ZCARD", keys.schedule)
-    first = yield from raw("ZRANGE", keys.schedule, 0, 0, "WITHSCORES")
-    return ScheduleStatus(waiting, max(0.0, (now_ms - float(first[1])) / 1000) if first else 0.0)
+def _join_streams(streams: Sequence[StreamStatus]) -> list[StreamStatus]:
+    """The streams of a type in all partitions as one."""
+    by_type: dict[str, list[StreamStatus]] = {}
+    for stream in streams:
+        by_type.setdefault(stream.event_type, []).append(stream)
+    return [
+        StreamStatus(
+            event_type,
+            sum(stream.length for stream in found),
+            min((stream.first_id for stream in found if stream.first_id), key=parse_id, default=None),
+            max((stream.last_id for stream in found if stream.last_id), key=parse_id, default=None),
+            sum(stream.bytes for stream in found),
+            found[0].retention,
+            next((stream.pinned_by for stream in found if stream.pinned_by), ""),
+        )
+        for event_type, found in sorted(by_type.items())
+    ]
+
+
+def _join_aggregates(aggregates: Sequence[AggregateStatus]) -> list[AggregateStatus]:
+    joined: dict[str, AggregateStatus] = {}
+    for found in aggregates:
+        known = joined.setdefault(found.type, AggregateStatus(found.type))
+        known.bytes_per_reference = _mean(
+            known.bytes_per_reference, known.aggregates, found.bytes_per_reference
+        )
+        known.bytes_per_snapshot = _mean(known.bytes_per_snapshot, known.snapshots, found.bytes_per_snapshot)
+        known.aggregates += found.aggregates
+        known.snapshots += found.snapshots
+    return [joined[name] for name in sorted(joined)]
+
+
+def _mean(known: float | None, weight: int, found: float | None) -> float | None:
+    """Partitions are alike, since a hash divides them: one counts as much as another."""
+    if known is None or found is None or not weight:
+        return found if known is None else known
+    return (known + found) / 2
 
 
 def _add_stream(group: GroupStatus, key: str, found: dict[str, object]) -> Flow[None]:

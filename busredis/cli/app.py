@@ -11,6 +11,7 @@ from busredis.cli import (
     dead,
     forget,
     groups,
+    partitions,
     publish,
     replay,
     retention,
@@ -36,6 +37,7 @@ app.command("run")(run.run)
 app.command("publish")(publish.publish)
 app.command("tail")(publish.tail)
 app.command("status")(status.status)
+app.command("partitions")(partitions.partitions)
 app.command("forget")(forget.forget)
 app.command("replay")(replay.replay)
 app.command("demo")(run.demo)

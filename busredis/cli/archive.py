@@ -17,7 +17,7 @@ from rich.progress import (
 
 from busredis.archiver import Archived, Archiver, noted_head
 from busredis.cli.moments import position
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect_one, console, print_json, print_table
 from busredis.client import Client
 from busredis.cold import Archive
 from busredis.cold.verify import verify as verify_archive
@@ -57,7 +57,7 @@ def archive(
         raise SettingsError(
             "archive what? busredis archive --before 30d --to FOLDER, or archive ls, verify, restore"
         )
-    client, keys = connect(url, namespace)
+    client, keys = connect_one(url, namespace)
     upto, cold = position(before, "--before", client), open_archive(to, namespace)
     started = time.monotonic()
     with _progress("archiving", hidden=json) as bar:
@@ -157,7 +157,7 @@ def verify(
     """Read every file and compare it with the manifest, and the manifest with what the bus noted; exit code 1 if not."""
     cold, head = open_archive(to, namespace), None
     if not offline:
-        noted = noted_head(*connect(url, namespace))
+        noted = noted_head(*connect_one(url, namespace))
         head = noted[0] if noted else None
     with _progress("verifying", hidden=json) as bar:
         task = bar.add_task("", total=None)
@@ -193,7 +193,7 @@ def restore(
     json: Json = False,
 ) -> None:
     """Put a range of archived entries, under their ids, into the streams of another namespace, to look at them."""
-    client, keys = connect(url, namespace)
+    client, keys = connect_one(url, namespace)
     target = Keys(Settings.load(namespace=into).namespace)
     if target.namespace == keys.namespace:
         raise SettingsError(f"--into {into}: that is the namespace of the bus itself; name another one")

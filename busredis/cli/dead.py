@@ -26,8 +26,8 @@ def ls(
     json: Json = False,
 ) -> None:
     """List dead letters, the oldest first."""
-    client, keys = connect(url, namespace)
-    letters = DeadLetters(keys)
+    client, partitions = connect(url, namespace)
+    letters = DeadLetters(partitions)
     groups = [group] if group else client.run(letters.groups())
     found = [letter for name in groups for letter in client.run(letters.list(name, limit=limit))]
     if json:
@@ -50,8 +50,8 @@ def show(
     group: Group, letter_id: Id, *, url: Url = None, namespace: Namespace = None, json: Json = False
 ) -> None:
     """Show one dead letter whole: the entry's fields, the error, the traceback."""
-    client, keys = connect(url, namespace)
-    letter = client.run(DeadLetters(keys).get(group, letter_id))
+    client, partitions = connect(url, namespace)
+    letter = client.run(DeadLetters(partitions).get(group, letter_id))
     if json:
         print_json(letter.to_dict())
         return
@@ -73,8 +73,8 @@ def retry(
     namespace: Namespace = None,
 ) -> None:
     """Hand an entry to its group again, and to no other, with all its attempts; 'all' in the order of the events."""
-    client, keys = connect(url, namespace)
-    letters = DeadLetters(keys)
+    client, partitions = connect(url, namespace)
+    letters = DeadLetters(partitions)
     if letter_id != "all":
         if key is not None:
             raise typer.BadParameter(f"--key chooses among all: busredis dead retry {group} all --key {key}")
@@ -82,7 +82,7 @@ def retry(
         client.run(letters.retry(letter))
         _say(f"redelivered to {group}: {letter.entry_id}")
         return
-    retried = client.run(retry_all(keys, group, key=key))
+    retried = client.run(retry_all(partitions, group, key=key))
     for letter in retried.done:
         _say(f"redelivered to {group}: {letter.entry_id}")
     for letter in retried.trimmed:
@@ -99,8 +99,8 @@ def discard(
     namespace: Namespace = None,
 ) -> None:
     """Remove a dead letter for good."""
-    client, keys = connect(url, namespace)
-    letters = DeadLetters(keys)
+    client, partitions = connect(url, namespace)
+    letters = DeadLetters(partitions)
     chosen = _chosen(client, letters, group, letter_id)
     if not yes:
         typer.confirm(f"remove {len(chosen)} dead letter(s) of {group} for good?", abort=True)

@@ -126,7 +126,7 @@ class Demo:
                 )
 
     def _redeliver(self) -> None:
-        letters = DeadLetters(self.keys)
+        letters = DeadLetters([self.keys])
         dead = self.client.run(letters.list("task-durations"))
         for letter in dead:
             self.console.print(
@@ -162,7 +162,7 @@ class Demo:
         return 1 if wrong or not rows else 0
 
     def _status(self) -> Status:
-        return self.client.run(read_status(self.keys))
+        return self.client.run(read_status([self.keys]))
 
     def _left(self) -> int:
         groups = self._status().groups

@@ -27,13 +27,13 @@ def forget(
         raise SettingsError(
             "the keys are in a store of yours (BUSREDIS_KEY_STORE): delete the key there, and drop snapshots"
         )
-    client, keys = connect(url, namespace)
+    client, partitions = connect(url, namespace)
     if not yes:
         typer.confirm(f"make the personal data of {subject!r} unreadable for good?", abort=True)
-    known = client.run(forget_subject(keys, subject))
+    known = client.run(forget_subject(partitions, subject))
     # A process that has the key may load an aggregate with it until then, and write a snapshot of that.
     time.sleep(REMEMBER + 0.5)
-    client.run(forget_subject(keys, subject))
+    client.run(forget_subject(partitions, subject))
     if json:
         print_json({"subject": subject, "known": known})
     else:

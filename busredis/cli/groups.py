@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect_one, console, print_json, print_table
 from busredis.cli.terminal import printable
 from busredis.errors import SettingsError
 from busredis.groups import Group, abandoned, find_groups, prune
@@ -20,7 +20,7 @@ app = typer.Typer(
 @app.command("ls")
 def ls(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> None:
     """List groups, and since when nobody runs them."""
-    client, keys = connect(url, namespace)
+    client, keys = connect_one(url, namespace)
     found = client.run(find_groups(keys))
     if json:
         print_json(found)
@@ -43,7 +43,7 @@ def prune_(
     least = read_duration(silent)
     if least is None:
         raise SettingsError(f"--silent {silent}: a number and a unit, such as 90, 12h or 7d")
-    client, keys = connect(url, namespace)
+    client, keys = connect_one(url, namespace)
     groups = client.run(find_groups(keys))
     unknown = set(names or []) - {group.name for group in groups}
     if unknown:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -15,10 +15,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from busredis.cli.lines import bounded_lines, is_cut, longest_line
 from busredis.cli.options import Namespace, Url, connect
+from busredis.client import Client
 from busredis.codec import Codec
 from busredis.commands import raw, scan
 from busredis.errors import BusError, DecodeError, SettingsError
 from busredis.events import DomainEvent
+from busredis.keys import Keys
 from busredis.publisher import Publisher
 from busredis.settings import Settings
 from busredis.vault import MemoryKeys, Vault
@@ -158,28 +160,38 @@ def tail(
     namespace: Namespace = None,
 ) -> None:
     """Show the newest entries in their order over all types, one JSON line each."""
-    client, keys = connect(url, namespace)
-    streams = [keys.stream(name) for name in event_types or []] or client.run(scan(keys.every_stream))
+    client, partitions = connect(url, namespace)
+    streams = [keys.stream(name) for keys in partitions for name in event_types or []] or [
+        stream for keys in partitions for stream in client.run(scan(keys.every_stream))
+    ]
     newest = []
+    last: dict[str, Any] = {}
     for stream in streams:
-        newest += (
-            [(stream, *e) for e in client.run(raw("XREVRANGE", stream, "+", "-", "COUNT", count).__iter__())]
-            if count
-            else []
-        )
+        found = client.run(raw("XREVRANGE", stream, "+", "-", "COUNT", max(count, 1)).__iter__())
+        last[stream] = found[0][0] if found else "0-0"
+        newest += [(stream, *entry) for entry in found[:count]]
     newest.sort(key=lambda entry: tuple(map(int, entry[1].split(b"-"))))
     for stream, entry_id, fields in newest[-count:] if count else []:
-        _print_entry(keys.event_type(stream), entry_id, fields)
-    last: dict[str, Any] = dict.fromkeys(streams, "$")
-    last |= {stream: entry_id for stream, entry_id, _ in newest}
+        _print_entry(Keys.at(stream).event_type(stream), entry_id, fields)
     while follow and streams:
-        reply = client.run(
-            raw("XREAD", "COUNT", 100, "BLOCK", 1000, "STREAMS", *last, *last.values()).__iter__()
-        )
-        for stream, entries in reply or []:
+        for stream, entry_id, fields in _following(client, partitions, last):
+            _print_entry(Keys.at(stream).event_type(stream), entry_id, fields)
+
+
+def _following(
+    client: Client, partitions: Sequence[Keys], last: dict[str, Any]
+) -> Iterator[tuple[str, bytes, list[bytes]]]:
+    """What has come meanwhile, of one partition at a time; waits a second in all if nothing has."""
+    block = max(1, 1_000 // len(partitions))
+    for keys in partitions:
+        own = {stream: entry_id for stream, entry_id in last.items() if Keys.at(stream) == keys}
+        if not own:
+            continue
+        command = ("XREAD", "COUNT", 100, "BLOCK", block, "STREAMS", *own, *own.values())
+        for stream, entries in client.run(raw(*command).__iter__()) or []:
             for entry_id, fields in entries:
-                _print_entry(keys.event_type(stream.decode()), entry_id, fields)
                 last[stream.decode()] = entry_id
+                yield stream.decode(), entry_id, fields
 
 
 def _print_entry(event_type: str, entry_id: bytes, fields: list[bytes]) -> None:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from busredis.cli.archive import open_archive
 from busredis.cli.moments import position
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json
+from busredis.cli.options import Json, Namespace, Url, connect_one, console, print_json
 from busredis.cli.targets import find_routers
 from busredis.client import Client
 from busredis.commands import Flow, raw
@@ -64,7 +64,7 @@ def replay(
     json: Json = False,
 ) -> None:
     """Replay events to a group: busredis replay audit --from 7d. Its handlers see ctx.replaying."""
-    client, keys = connect(url, namespace)
+    client, keys = connect_one(url, namespace)
     first = position(since, "--from", client)
     if shadow is None:
         if upto or rate or switch or drop:

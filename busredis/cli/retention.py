@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect_one, console, print_json, print_table
 from busredis.cli.terminal import printable
 from busredis.errors import SettingsError
 from busredis.events.fields import valid_type_name
@@ -48,7 +48,7 @@ def set_(
     elif histories:
         raise SettingsError("--histories is decided type by type: name the type")
     retention = Retention(max_age=age, max_length=max_length, acked=acked, histories=histories)
-    client, keys = connect(url, namespace)
+    client, keys = connect_one(url, namespace)
     client.run(set_retention(keys, event_type, retention))
     console.print(f"{event_type}: {retention}", highlight=False, markup=False)
 
@@ -56,7 +56,7 @@ def set_(
 @app.command("ls")
 def ls(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> None:
     """List what is set, and what stays beyond it, and why."""
-    client, keys = connect(url, namespace)
+    client, keys = connect_one(url, namespace)
     found = client.run(find_kept(keys))
     if json:
         print_json(found)
@@ -71,7 +71,7 @@ def ls(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> N
 @app.command("apply")
 def apply(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> None:
     """Trim now what daemons would trim within a minute."""
-    client, keys = connect(url, namespace)
+    client, keys = connect_one(url, namespace)
     found = {name: client.run(trim(keys, name, limits)) for name, limits in client.run(plan(keys)).items()}
     if json:
         print_json(found)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect_one, console, print_json, print_table
 from busredis.cli.publish import Import, check_key, import_classes, parse
 from busredis.cli.terminal import printable
 from busredis.errors import BusError, SettingsError
@@ -64,7 +64,7 @@ def ls(
     json: Json = False,
 ) -> None:
     """List what waits, the soonest first."""
-    client, keys = connect(url, namespace)
+    client, keys = connect_one(url, namespace)
     found = client.run(find_scheduled(keys, limit))
     if json:
         print_json(found)

@@ -18,9 +18,9 @@ from busredis.cli.targets import find_aggregates
 from busredis.client import AsyncClient
 from busredis.daemon import Daemon
 from busredis.errors import BusError, ServerError, SettingsError
-from busredis.histories import SnapshotInfo, describe_snapshots, drop_snapshots, find_all
-from busredis.keys import Keys
+from busredis.histories import SnapshotInfo, describe_snapshots, drop_snapshots, find_everywhere
 from busredis.location import server_url
+from busredis.partitions import learn
 from busredis.repository import AsyncRepository, Repository
 from busredis.settings import Settings
 from busredis.snapshotter import Pass, Snapshotter
@@ -59,9 +59,7 @@ async def _run(
     async with AsyncEventStore(url, namespace=settings.namespace) as store:
         snapshotter = Snapshotter(classes, AsyncRepository(store))
         daemon = Daemon(snapshotter.router, url=url, namespace=settings.namespace, burst=burst)
-        passes = asyncio.create_task(
-            _passes(snapshotter, client, Keys(settings.namespace), every, burst=burst)
-        )
+        passes = asyncio.create_task(_passes(snapshotter, client, settings, every, burst=burst))
         try:
             if burst:
                 await passes
@@ -74,7 +72,7 @@ async def _run(
 
 
 async def _passes(
-    snapshotter: Snapshotter, client: AsyncClient, keys: Keys, every: timedelta, *, burst: bool
+    snapshotter: Snapshotter, client: AsyncClient, settings: Settings, every: timedelta, *, burst: bool
 ) -> None:
     while True:
         told = -10_000
@@ -86,7 +84,8 @@ async def _passes(
                 log.info("pass: %s aggregates looked at, %s snapshots written", done.looked_at, done.written)
 
         try:
-            done = await snapshotter.pass_over_all(keys, client, tell)
+            partitions = await client.run(learn(settings.namespace, settings.partitions))
+            done = await snapshotter.pass_over_all(partitions, client, tell)
         except ServerError as error:
             if burst:
                 raise
@@ -109,9 +108,9 @@ def ls(
     json: Json = False,
 ) -> None:
     """List snapshots: how far behind they are, their size and age."""
-    client, keys = connect(url, namespace)
-    aggregates = client.run(find_all(keys, aggregate_type, snapshots=True))
-    found = client.run(describe_snapshots(keys, aggregates[:limit]))
+    client, partitions = connect(url, namespace)
+    aggregates = client.run(find_everywhere(partitions, aggregate_type, snapshots=True))
+    found = client.run(describe_snapshots(partitions, aggregates[:limit]))
     if json:
         print_json(found)
         return
@@ -143,10 +142,12 @@ def rebuild(
 ) -> None:
     """Replay every event of aggregates and replace their snapshots."""
     classes = {cls.aggregate_type: cls for name in modules or ["snapshots"] for cls in find_aggregates(name)}
-    client, keys = connect(url, namespace)
+    client, partitions = connect(url, namespace)
     if aggregate_type is not None and aggregate_type not in classes:
         raise SettingsError(f"no aggregate {aggregate_type!r}; there are {', '.join(sorted(classes))}")
-    aggregates = [one for one in client.run(find_all(keys, aggregate_type)) if one.type in classes]
+    aggregates = [
+        one for one in client.run(find_everywhere(partitions, aggregate_type)) if one.type in classes
+    ]
     aggregates = [one for one in aggregates if aggregate_id in (None, one.id)]
     failures: dict[str, str] = {}
     bar = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -181,16 +182,17 @@ def drop(
     json: Json = False,
 ) -> None:
     """Delete snapshots; no event is touched, and loading takes longer until they are written anew."""
-    client, keys = connect(url, namespace)
+    client, partitions = connect(url, namespace)
     found = [
         one
-        for one in client.run(find_all(keys, aggregate_type, snapshots=True))
+        for one in client.run(find_everywhere(partitions, aggregate_type, snapshots=True))
         if aggregate_id in (None, one.id)
     ]
     if not yes:
         typer.confirm(f"delete {len(found)} snapshot(s)?", abort=True)
     dropped = sum(
-        client.run(drop_snapshots(keys, found[start : start + 500])) for start in range(0, len(found), 500)
+        client.run(drop_snapshots(partitions, found[start : start + 500]))
+        for start in range(0, len(found), 500)
     )
     if json:
         print_json({"dropped": dropped})

@@ -7,8 +7,8 @@ from busredis.status import GroupStatus, read_status
 
 def status(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> None:
     """Streams, aggregates, groups, lag, pending, waiting, dead letters, oldest ages, execution times."""
-    client, keys = connect(url, namespace)
-    found = client.run(read_status(keys))
+    client, partitions = connect(url, namespace)
+    found = client.run(read_status(partitions))
     if json:
         print_json(found)
         return

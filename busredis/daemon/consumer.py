@@ -9,12 +9,14 @@ from datetime import timedelta
 from typing import Any
 
 from busredis.client import AsyncClient
+from busredis.daemon.reader import SharedReader
 from busredis.daemon.stats import Stats
-from busredis.delivery.lanes import Gate, Lanes, TaskLanes, ThreadLanes
+from busredis.delivery.lanes import Gate, Lanes
 from busredis.delivery.model import ACK, Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending, Row
 from busredis.delivery.process import Process
 from busredis.delivery.settle import Settler
+from busredis.delivery.shared import lanes_of
 from busredis.errors import ConnectionLost, GroupMissing, ServerError
 from busredis.settings import Settings
 
@@ -35,8 +37,7 @@ class Consumer:
         self.pending, self.process, self.client = pending, process, client
         self.stats = Stats(process.handler.name)
         self.settler = Settler(pending, client, self._settled, process.judge)
-        lanes: type[TaskLanes | ThreadLanes] = TaskLanes if process.handler.is_async else ThreadLanes
-        self.lanes: Lanes = lanes(process, self.settler, gate)
+        self.lanes: Lanes = lanes_of(process, self.settler, gate, pending.streams)
         #: When the last read began that found nothing; 0 before there was one.
         self.empty_since = 0.0
         self.settled_at = 0.0
@@ -44,7 +45,7 @@ class Consumer:
         self.ends_when_empty = False
         self._settings = settings
         self._classes = {pending.keys.stream(cls.type_name): cls for cls in process.handler.event_classes()}
-        self._reader: AsyncClient | None = None
+        self._reader: AsyncClient | SharedReader | None = None
         #: Whether a read or a claim got no answer, so that entries may be this consumer's that it knows nothing of.
         self._in_doubt = False
         self._reclaiming: set[tuple[str, bytes]] = set()
@@ -57,7 +58,7 @@ class Consumer:
         self._failure: ServerError | None = None
         self.settler.refill = self
 
-    def use_reader(self, reader: AsyncClient) -> None:
+    def use_reader(self, reader: "AsyncClient | SharedReader") -> None:
         """Blocking reads have a connection of their own, whose timeout is longer than BLOCK."""
         self._reader = reader
 

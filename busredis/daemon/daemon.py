@@ -1,42 +1,44 @@
 """A daemon: runs the handlers of its routers until it is told to stop, then drains."""
 
 import asyncio
-import gc
 import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from busredis.client import AsyncClient, Client
 from busredis.daemon.assembly import Assembly, reclaimer_of
+from busredis.daemon.chosen import chosen
+from busredis.daemon.collector import few_collections
 from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
 from busredis.daemon.lease import Lease
 from busredis.daemon.ordered import OrderedConsumer
 from busredis.daemon.ownership import Share
+from busredis.daemon.reader import SharedReader, reader_for
 from busredis.daemon.reclaimer import Reclaimer
 from busredis.daemon.retainer import Retainer
 from busredis.daemon.scheduler import Scheduler
 from busredis.daemon.signals import on_stop
 from busredis.delivery.context import Tools
 from busredis.delivery.lanes import Gate
-from busredis.errors import CommandRefused, RegistrationError, ServerError
+from busredis.errors import CommandRefused, ServerError
 from busredis.events import DomainEvent, registry
 from busredis.keys import Keys
 from busredis.location import server_url
+from busredis.partitions import learn
 from busredis.publisher import AsyncPublisher
 from busredis.retention import Retention
-from busredis.router import Handler, Router
+from busredis.router import Router
 from busredis.settings import Settings
 
 log = logging.getLogger("busredis.daemon")
 
 _TIMEOUT = timedelta(seconds=5)
-#: New objects before the collector looks at them; Python's own number is 700.
-_OBJECTS = 10_000
+#: Most connections to a node for settling and sweeping: many handlers and partitions take turns.
+MOST_CONNECTIONS = 16
 #: With burst, that a stream is empty is the question, and to be answered soon.
 _BURST_BLOCK = timedelta(seconds=0.1)
 
@@ -65,7 +67,7 @@ class Daemon:
         if burst:
             options.setdefault("block", _BURST_BLOCK)
         self.settings = Settings.load(url=url, namespace=namespace, **options)
-        self.handlers = _chosen(routers, groups)
+        self.handlers = chosen(routers, groups)
         registry.check()
         for handler in self.handlers:
             handler.event_classes()
@@ -79,7 +81,7 @@ class Daemon:
 
     def run(self, *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
         """Runs until SIGTERM or SIGINT: drains within `grace`; a second signal stops at once, and loses nothing."""
-        with _few_collections(), asyncio.Runner(loop_factory=loop_factory) as runner:
+        with few_collections(), asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(self.serve())
 
     def stop(self) -> None:
@@ -98,42 +100,69 @@ class Daemon:
         """Runs until stop(), a signal, or, with `burst`, until nothing is left."""
         self._loop = asyncio.get_running_loop()
         self._stopping, self._now = asyncio.Event(), asyncio.Event()
-        client = AsyncClient(self._url, timeout=_TIMEOUT)
-        reader = AsyncClient(self._url, timeout=self.settings.block + BLOCK_MARGIN)
+        client = AsyncClient(self._url, timeout=_TIMEOUT, most=MOST_CONNECTIONS)
+        with on_stop(self._stop):
+            try:
+                partitions = await self._learn(client)
+                if partitions:
+                    await self._serve(client, partitions)
+            finally:
+                await client.close()
+
+    async def _learn(self, client: AsyncClient) -> list[Keys]:
+        """The partitions; none if it was stopped before the server could say."""
+        found: list[Keys] = []
+
+        async def ask() -> None:
+            found.extend(await client.run(learn(self.settings.namespace, self.settings.partitions)))
+
+        await self._until_there(ask)
+        return found
+
+    async def _serve(self, client: AsyncClient, partitions: list[Keys]) -> None:
         publisher = AsyncPublisher(**self.settings.model_dump() | {"url": self._url})
         gate = Gate()
-        tools = Tools(Keys(self.settings.namespace), client, publisher)
-        share = Share()
-        assembly = Assembly(self.name, self.settings, tools, gate, share)
-        consumers = [assembly.consumer_of(handler) for handler in self.handlers]
-        for consumer in consumers:
-            consumer.ends_when_empty = self._burst
-        gate.lanes = [consumer.lanes for consumer in consumers]
+        gate.shared = {} if len(partitions) > 1 else None
+        consumers = self._consumers([Tools(keys, client, publisher) for keys in partitions], gate)
+        gate.lanes = list({id(consumer.lanes): consumer.lanes for consumer in consumers}.values())
         reclaimers = [reclaimer_of(consumer, gate, self.settings) for consumer in consumers]
         chores = (
-            Scheduler(tools.keys, client, self.settings, self.name),
-            Retainer(tools.keys, client, self.name, self.settings.trim_every, self._retention),
+            [Scheduler(keys, client, self.settings, self.name) for keys in partitions],
+            [
+                Retainer(keys, client, self.name, self.settings.trim_every, self._retention)
+                for keys in partitions
+            ],
         )
         lease = Lease(Client(self._url, timeout=_TIMEOUT), consumers, self.settings)
-        with on_stop(self._stop):
-            lease.start()
-            beat = asyncio.create_task(lease.beat())
-            try:
+        lease.start()
+        beat = asyncio.create_task(lease.beat())
+        try:
+            reading = AsyncClient(self._url, timeout=self.settings.block + BLOCK_MARGIN)
+            async with reader_for(reading, self.settings.block, is_shared=len(partitions) > 1) as reader:
                 await self._run(consumers, reclaimers, chores, reader)
-            finally:
-                beat.cancel()
-                # Last, since what still runs must keep its lease until it is settled or handed back.
-                await asyncio.to_thread(lease.stop)
-                await publisher.close()
-                await reader.close()
-                await client.close()
+        finally:
+            beat.cancel()
+            # Last, since what still runs must keep its lease until it is settled or handed back.
+            await asyncio.to_thread(lease.stop)
+            await publisher.close()
+
+    def _consumers(self, partitions: list[Tools], gate: Gate) -> list[Consumer]:
+        prefetch = max(1, self.settings.prefetch // len(partitions))
+        settings, share = self.settings.model_copy(update={"prefetch": prefetch}), Share()
+        found = []
+        for tools in partitions:
+            assembly = Assembly(self.name, settings, tools, gate, share)
+            found += [assembly.consumer_of(handler) for handler in self.handlers]
+        for consumer in found:
+            consumer.ends_when_empty = self._burst
+        return found
 
     async def _run(
         self,
         consumers: list[Consumer],
         reclaimers: list[Reclaimer],
-        chores: tuple[Scheduler, Retainer],
-        reader: AsyncClient,
+        chores: tuple[list[Scheduler], list[Retainer]],
+        reader: AsyncClient | SharedReader,
     ) -> None:
         assert self._stopping is not None
         await self._prepare(consumers)
@@ -143,7 +172,7 @@ class Daemon:
             consumer.use_reader(reader)
             reading.append(asyncio.create_task(consumer.run()))
         reading += [asyncio.create_task(reclaimer.run()) for reclaimer in reclaimers]
-        reading += [asyncio.create_task(chore.run()) for chore in chores]
+        reading += [asyncio.create_task(chore.run()) for chore in _both(chores)]
         log.info("daemon %s runs %s", self.name, ", ".join(handler.name for handler in self.handlers))
         stopped = asyncio.create_task(self._stopping.wait())
         watch = (
@@ -155,7 +184,7 @@ class Daemon:
         for consumer, reclaimer in zip(consumers, reclaimers, strict=True):
             consumer.stop()
             reclaimer.stop()
-        for chore in chores:
+        for chore in _both(chores):
             chore.stop()
         await self._drain(consumers, reading)
         for task in [*watch, *settlers, *reading]:
@@ -168,20 +197,25 @@ class Daemon:
 
     async def _prepare(self, consumers: list[Consumer]) -> None:
         """Creates the groups; waits for a server that is not there yet."""
+        for consumer in consumers:
+            await self._until_there(consumer.prepare)
+
+    async def _until_there(self, ask: Callable[[], Awaitable[None]]) -> None:
+        """Asks until the server answers, or until it is told to stop."""
         assert self._stopping is not None
         told = False
-        for consumer in consumers:
-            while not self._stopping.is_set():
-                try:
-                    await consumer.prepare()
-                    break
-                except CommandRefused:
-                    raise
-                except ServerError as error:
-                    if not told:
-                        log.warning("waiting for the server: %s", error)
-                        told = True
-                    await asyncio.sleep(0.2)
+        while not self._stopping.is_set():
+            try:
+                await ask()
+            except CommandRefused:
+                raise
+            except ServerError as error:
+                if not told:
+                    log.warning("waiting for the server: %s", error)
+                    told = True
+                await asyncio.sleep(0.2)
+            else:
+                return
 
     async def _drain(self, consumers: list[Consumer], reading: list[asyncio.Task[None]]) -> None:
         """Lets what runs finish within `grace`, hands the rest back, and settles all of it."""
@@ -223,7 +257,7 @@ class Daemon:
             task.cancel()
 
     async def _until_empty(
-        self, consumers: list[Consumer], reclaimers: list[Reclaimer], scheduler: Scheduler
+        self, consumers: list[Consumer], reclaimers: list[Reclaimer], schedulers: list[Scheduler]
     ) -> None:
         """Returns when every group has read all, nothing is pending in it, whoever holds it, and nothing is due.
 
@@ -232,52 +266,28 @@ class Daemon:
         """
         while True:
             await asyncio.sleep(0.02)
-            settled_at = _latest(consumers, scheduler)
+            settled_at = _latest(consumers, schedulers)
             if any(c.settler.held or c.empty_since <= settled_at for c in consumers):
                 continue
             try:
                 for reclaimer in reclaimers:
                     await reclaimer.sweep()
-                await scheduler.look()
+                for scheduler in schedulers:
+                    await scheduler.look()
             except ServerError:
                 continue
             if (
                 all(r.pending_in_group == 0 for r in reclaimers)
                 and all(c.empty_since > settled_at and not c.settler.held for c in consumers)
-                and settled_at == _latest(consumers, scheduler)
+                and settled_at == _latest(consumers, schedulers)
             ):
                 return
 
 
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """What is read makes many short-lived objects, which the collector looks through again and again for nothing."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(max(before[0], _OBJECTS) if before[0] else 0, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
+def _both(chores: tuple[list[Scheduler], list[Retainer]]) -> list[Scheduler | Retainer]:
+    return [*chores[0], *chores[1]]
 
 
-def _latest(consumers: list[Consumer], scheduler: Scheduler) -> float:
+def _latest(consumers: list[Consumer], schedulers: list[Scheduler]) -> float:
     """When something was settled or appended here last."""
-    return max(scheduler.appended_at, *(consumer.settled_at for consumer in consumers))
-
-
-def _chosen(routers: tuple[Router, ...], groups: list[str] | None) -> list[Handler]:
-    merged = Router()
-    for router in routers:
-        merged.include(router)
-    handlers = [handler for handler in merged if groups is None or handler.name in groups]
-    known = {handler.name for handler in merged}
-    if groups is not None and set(groups) - known:
-        missing = ", ".join(sorted(set(groups) - known))
-        raise RegistrationError(
-            f"no handler is named {missing}; there are {', '.join(sorted(known)) or 'none'}"
-        )
-    if not handlers:
-        raise RegistrationError("no handler to run: register one with @router.on(EventClass)")
-    return handlers
+    return max(*(one.appended_at for one in schedulers), *(one.settled_at for one in consumers))

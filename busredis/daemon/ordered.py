@@ -134,6 +134,7 @@ class OrderedConsumer(Consumer):
         if self._stopping:
             return  # the daemon drains, and then calls hand_over()
         # What still runs keeps its order: nobody else may own the group before it has ended, or was fenced off.
+        await self.settler.flush()  # what was not started is handed back, or the next owner suspects it
         while self.settler.held or self.lanes.running():
             await self.settler.flush()
             await asyncio.sleep(0.01)

@@ -72,12 +72,16 @@ class Times:
     outcomes: dict[str, int]
 
 
-def read_times(keys: Keys, group: str) -> Flow[Times]:
-    """What all daemons of the group have counted."""
-    found = pairs((yield from raw("HGETALL", keys.stats(group))))
-    buckets = sorted((int(name[3:]), int(value)) for name, value in found.items() if name.startswith("us:"))
-    outcomes = {name[8:]: int(value) for name, value in found.items() if name.startswith("outcome:")}
-    slowest = int(found.get("slowest_us", 0)) / 1e6
+def read_times(partitions: Sequence[Keys], group: str) -> Flow[Times]:
+    """What all daemons of the group have counted, in all partitions."""
+    counts: Counter[str] = Counter()
+    slowest = 0.0
+    for keys in partitions:
+        found = pairs((yield from raw("HGETALL", keys.stats(group))))
+        slowest = max(slowest, int(found.pop("slowest_us", 0)) / 1e6)
+        counts.update({name: int(value) for name, value in found.items()})
+    buckets = sorted((int(name[3:]), value) for name, value in counts.items() if name.startswith("us:"))
+    outcomes = {name[8:]: value for name, value in counts.items() if name.startswith("outcome:")}
     total = sum(count for _, count in buckets)
     return Times(total, _percentile(buckets, 0.5), _percentile(buckets, 0.95), slowest, outcomes)
 

@@ -61,7 +61,7 @@ class Context:
         handler raises, be it Skip, they are dropped.
         """
         if self.gathered is None:
-            keys = self._tools().keys
+            keys = self._keys()
             with _CREATING:
                 if self.gathered is None:
                     object.__setattr__(self, "gathered", Effects(keys))
@@ -70,7 +70,7 @@ class Context:
 
     def view(self, name: str) -> str:
         """The key of a read model, in the partition of this event."""
-        return self._tools().keys.view(name)
+        return self._keys().view(name)
 
     async def execute(self, *command: Arg) -> Any:
         """One Redis command; the raw reply (bytes, int, list, None). Raises ServerError."""
@@ -97,7 +97,7 @@ class Context:
         A filter, not exactly-once: it finds what was published twice (`await ctx.seen(event.event_id)`), but two daemons
         may ask at the same moment, and what an attempt did before it died is not undone. See docs/effects.md.
         """
-        key = self._tools().keys.once(f"seen:{self.group}:{token}")
+        key = self._keys().once(f"seen:{self.group}:{token}")
         if await self.execute("EXISTS", key):
             return True
         self.effects.note("SET", key, self.entry_id)
@@ -127,6 +127,11 @@ class Context:
         A handler may run again: with `key` the event is scheduled and appended once.
         """
         return await self._tools().publisher.schedule(event, at=at, delay=delay, key=key)
+
+    def _keys(self) -> "Keys":
+        """Those of this event's partition."""
+        keys = self._tools().keys
+        return keys if self.stream.startswith(f"{keys.tag}:") else keys.at(self.stream)
 
     def _tools(self) -> Tools:
         if self.tools is None:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from busredis.delivery.model import RELEASE, Delivery, Outcome
 from busredis.delivery.process import Process
@@ -31,6 +31,8 @@ class Gate:
         self.opened_for_threads.set()
         #: The lanes of every consumer of the process.
         self.lanes: list[Lanes] = []
+        #: By handler, the lanes that its consumers share; None where each has its own.
+        self.shared: dict[str, Any] | None = None
 
     def close(self) -> None:
         self.opened.clear()

@@ -53,6 +53,8 @@ class Lane:
     busy: bool = False
     queued: bool = False
     in_hand: int = 0
+    #: When it is looked at again, if that is to be.
+    timer: float | None = None
 
     @property
     def has_key(self) -> bool:
@@ -133,12 +135,17 @@ class Queues:
         """Looks whether the first entry of a lane can be started: now, later, or not before something else happens."""
         if lane.busy or lane.queued or not lane.refs:
             return
-        due = lane.refs[0].due
-        if due > time.monotonic():
-            heapq.heappush(self._timers, (due, next(self._numbers), lane))
+        if lane.refs[0].due > time.monotonic():
+            self._set_timer(lane)
         else:
             lane.queued = True
             self._ready.append(lane)
+
+    def _set_timer(self, lane: Lane) -> None:
+        due = lane.refs[0].due
+        if lane.timer is None or due < lane.timer:  # an earlier one looks at the lane again
+            lane.timer = due
+            heapq.heappush(self._timers, (due, next(self._numbers), lane))
 
     def wake_all(self) -> None:
         for lane in list(self.lanes.values()):
@@ -148,7 +155,9 @@ class Queues:
         """At most so many lanes whose first entry can be started, taken out of the queue."""
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
-            self.wake(heapq.heappop(self._timers)[2])
+            lane = heapq.heappop(self._timers)[2]
+            lane.timer = None
+            self.wake(lane)
         found: list[Lane] = []
         while self._ready and len(found) < most:
             lane = self._ready.popleft()
@@ -156,7 +165,7 @@ class Queues:
             if lane.busy or not lane.refs:
                 continue
             if lane.refs[0].due > now:
-                self.wake(lane)
+                self._set_timer(lane)
             else:
                 found.append(lane)
         return found

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -12,8 +13,13 @@ from busredis.client import Client
 from busredis.errors import PublishError, PublishRefused, ServerError
 from busredis.events import DomainEvent
 from busredis.location import server_url
-from busredis.schedule import Change, Delay, Scheduled, Schedules, find_scheduled
+from busredis.partitions import choose, learn
+from busredis.publisher.pieces import Pieces
+from busredis.schedule import Change, Delay, Scheduled, Schedules, find_scheduled, soonest
 from busredis.settings import Settings
+
+#: What is told of when the server cannot be asked how the schedule is divided.
+_SCHEDULE = Record("a change of the schedule", b"")
 
 
 class Publisher:
@@ -28,10 +34,13 @@ class Publisher:
     """
 
     def __init__(self, url: str | None = None, *, namespace: str | None = None, **options: Any) -> None:
-        settings = Settings.load(url=url, namespace=namespace, **options)
+        self._settings = settings = Settings.load(url=url, namespace=namespace, **options)
         self._appender = Appender(settings)
+        #: One a partition, once it is known how many there are; how long it took to learn that.
+        self._appenders: list[Appender] = []
+        self._spent = 0.0
         self._client = Client(server_url(settings), timeout=settings.publish_timeout)
-        self._schedules = Schedules(settings)
+        self._schedule, self._schedules = Schedules(settings), list[Schedules]()
         self._lock, self._changing = threading.Lock(), threading.Lock()
         self._closed = False
 
@@ -42,34 +51,59 @@ class Publisher:
         and the first id is returned; PublishRefused if the key was used for another payload. Raises EncodeError,
         PublishRefused, PublishIndeterminate.
         """
-        return self._append([self._appender.record(event, key)])[0]
+        record = self._appender.record(event, key)
+        with self._ready([record]) as appenders:
+            return self._append(choose(appenders, event, key), [record])[0]
 
     def publish_many(self, events: Iterable[DomainEvent]) -> list[str]:
         """Writes events in order and returns their entry ids in the same order.
 
         All are checked before the first is sent. Each append of up to `batch_events` is written whole or not at all;
-        a PublishError has the ids that were written before it in `confirmed`.
+        a PublishError has the ids that were written before it in `confirmed`. With several partitions the order is
+        that of the events within each of them, and `confirmed` has "" in the place of an event that is not.
         """
+        events = list(events)
         records = [self._appender.record(event) for event in events]
-        ids: list[str] = []
-        for piece in self._appender.pieces(records):
-            try:
-                ids += self._append(piece)
-            except PublishError as error:
-                error.confirmed = ids
-                raise
-        return ids
+        if not records:
+            return []
+        with self._ready(records) as appenders:
+            found = Pieces(appenders, events, records)
+            for piece in found.pieces:
+                try:
+                    found.confirm(piece, self._append(appenders[piece.partition], piece.batch))
+                except PublishError as error:
+                    raise found.failed(error) from error.__cause__
+        return found.ids
 
-    def _append(self, batch: Sequence[Record]) -> list[str]:
+    @contextmanager
+    def _ready(self, batch: Sequence[Record]) -> Iterator[list[Appender]]:
         with self._lock:
             if self._closed:
                 raise PublishRefused("this publisher is closed; nothing was written")
-            attempt = self._appender.begin()
-            while True:
-                try:
-                    return self._client.run(self._appender.flow(batch, attempt)).ids
-                except ServerError as error:
-                    time.sleep(self._appender.after(error, attempt, batch))
+            if not self._appenders:
+                self._learn(batch)
+            yield self._appenders
+
+    def _learn(self, batch: Sequence[Record]) -> None:
+        began, attempt = time.monotonic(), self._appender.begin()
+        while not self._appenders:
+            try:
+                found = self._client.run(learn(self._settings.namespace, self._settings.partitions))
+            except ServerError as error:
+                time.sleep(self._appender.before(error, attempt, batch))
+            else:
+                self._schedules = [Schedules(self._settings, keys) for keys in found]
+                self._appenders = [Appender(self._settings, partition=keys) for keys in found]
+        self._spent = time.monotonic() - began
+
+    def _append(self, appender: Appender, batch: Sequence[Record]) -> list[str]:
+        attempt = appender.begin(self._spent)
+        self._spent = 0.0
+        while True:
+            try:
+                return self._client.run(appender.flow(batch, attempt)).ids
+            except ServerError as error:
+                time.sleep(appender.after(error, attempt, batch))
 
     def schedule(
         self,
@@ -87,8 +121,10 @@ class Publisher:
         appended within `once_window`, stays as it is; PublishRefused if the key was used for another payload. Raises
         EncodeError, PublishRefused, PublishIndeterminate.
         """
-        change = self._schedules.add(event, at=at, delay=delay, key=key)
-        self._change(change)
+        change = self._schedule.add(event, at=at, delay=delay, key=key)
+        with self._ready([_SCHEDULE]):
+            part = choose(self._schedules, event, key)
+        self._change_in(part, change)
         return change.id
 
     def cancel(self, schedule_id: str) -> bool:
@@ -96,26 +132,34 @@ class Publisher:
 
         If true, it is never appended, not even if it was due already.
         """
-        return self._change(self._schedules.cancel(schedule_id))
+        return self._change(self._schedule.cancel(schedule_id))
 
     def reschedule(self, schedule_id: str, *, at: datetime | None = None, delay: Delay | None = None) -> bool:
         """Gives an event of the schedule another time; false if it is not there any more."""
-        return self._change(self._schedules.move(schedule_id, at=at, delay=delay))
+        return self._change(self._schedule.move(schedule_id, at=at, delay=delay))
 
     def scheduled(self, limit: int = 100) -> list[Scheduled]:
         """What waits in the schedule, the soonest first. Raises ServerError."""
-        return self._client.run(find_scheduled(self._schedules.keys, limit))
+        with self._ready([_SCHEDULE]):
+            parts = list(self._schedules)
+        return soonest([self._client.run(find_scheduled(part.keys, limit)) for part in parts], limit)
 
     def _change(self, change: Change) -> bool:
+        """Makes a change in whichever partition has the event."""
+        with self._ready([_SCHEDULE]):
+            parts = list(self._schedules)
+        return any(self._change_in(part, change) for part in parts)
+
+    def _change_in(self, part: Schedules, change: Change) -> bool:
         with self._changing:
             if self._closed:
                 raise PublishRefused("this publisher is closed; nothing was written")
-            attempt = self._schedules.begin()
+            attempt = part.begin()
             while True:
                 try:
-                    return self._client.run(self._schedules.flow([change], attempt)) == ["yes"]
+                    return self._client.run(part.flow([change], attempt)) == ["yes"]
                 except ServerError as error:
-                    time.sleep(self._schedules.after(error, attempt, [change]))
+                    time.sleep(part.after(error, attempt, [change]))
 
     def close(self) -> None:
         """Ends the publisher; every publish that returned is confirmed already. Closing twice is fine."""

@@ -2,11 +2,13 @@
 
 from busredis.store.asynchronous import AsyncEventStore
 from busredis.store.blocking import EventStore
+from busredis.store.feed import BEGINNING
 from busredis.store.memory import AsyncInMemoryEventStore, InMemoryEventStore
 from busredis.store.model import ANY, NEW, AggregateId, Appended, Commit, StoredEvent, Tracking
 
 __all__ = [
     "ANY",
+    "BEGINNING",
     "NEW",
     "AggregateId",
     "Appended",

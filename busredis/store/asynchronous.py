@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -11,11 +12,12 @@ from busredis.errors import ServerError
 from busredis.events import DomainEvent
 from busredis.location import server_url
 from busredis.settings import Settings
-from busredis.store.feed import BEGINNING, Feed
+from busredis.store.feed import BEGINNING
+from busredis.store.merged import feed_of, new_feed
 from busredis.store.model import AggregateId, Appended, Commit, StoredEvent, Tracking
-from busredis.store.operations import Append, Blocking, FindTracked, Load, Operation
+from busredis.store.operations import Append, Blocking, FindPartitions, FindTracked, Load, Operation
 from busredis.store.reading import Reading
-from busredis.store.recorder import Recorder
+from busredis.store.recorder import Recorder, learning
 from busredis.store.tiers import find_archive, through
 
 Result = TypeVar("Result")
@@ -53,6 +55,9 @@ class AsyncEventStore:
 
     async def perform(self, operation: Operation) -> Any:
         """The result of one operation; of what was trimmed, with what the archive has."""
+        if self._recorder.lacks(operation):
+            with learning(operation):
+                await self._perform(FindPartitions())
         if self._archive is None:
             return await self._perform(operation)
         return await drive(through(self._archive, self._recorder, operation), self._perform)
@@ -126,9 +131,12 @@ class AsyncEventStore:
         types: Iterable[str] | None = None,
         limit: int | None = None,
         follow: bool = False,
+        partition: int | None = None,
     ) -> AsyncIterator[StoredEvent]:
-        """All events of the partition in total order; see EventStore.feed."""
-        feed = Feed(self._codec, after, upto=upto, types=types, limit=limit)
+        """All events in total order; see EventStore.feed."""
+        make = partial(new_feed, self._codec, types=types, limit=limit)
+        count = await self.perform(FindPartitions())
+        feed = feed_of(count, partition, after, make, upto=upto, limit=limit)
         await self.run(feed.begin())
         while not feed.done:
             events = await self.run(feed.page())

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -12,11 +13,12 @@ from busredis.errors import ServerError
 from busredis.events import DomainEvent
 from busredis.location import server_url
 from busredis.settings import Settings
-from busredis.store.feed import BEGINNING, Feed
+from busredis.store.feed import BEGINNING
+from busredis.store.merged import feed_of, new_feed
 from busredis.store.model import AggregateId, Appended, Commit, StoredEvent, Tracking
-from busredis.store.operations import Append, Blocking, FindTracked, Load, Operation
+from busredis.store.operations import Append, Blocking, FindPartitions, FindTracked, Load, Operation
 from busredis.store.reading import Reading
-from busredis.store.recorder import Recorder
+from busredis.store.recorder import Recorder, learning
 from busredis.store.tiers import find_archive, through
 
 Result = TypeVar("Result")
@@ -50,6 +52,12 @@ class BlockingStore:
     def run(self, steps: Generator[Operation, Any, Result]) -> Result:
         """The result of steps, each of which is an operation."""
         return drive(steps, self.perform)
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the namespace has; recorded now if it has none yet. Raises ServerError, SettingsError."""
+        found: int = self.perform(FindPartitions())
+        return found
 
     def append(
         self,
@@ -114,14 +122,20 @@ class BlockingStore:
         types: Iterable[str] | None = None,
         limit: int | None = None,
         follow: bool = False,
+        partition: int | None = None,
     ) -> Iterator[StoredEvent]:
-        """All events of the partition in total order, with positions above `after`, up to and including `upto`.
+        """All events in total order, with positions above `after`, up to and including `upto`.
+
+        With several partitions the order is total in each (`partition=n`, with its own positions); all of them together
+        come in the order of each partition, and over partitions by the servers' clocks, with positions of their own.
 
         `types`: only these. It ends where the log ended when it was asked for, or, with `follow`, waits for more and
         never ends. The position of an event is where to go on after it. Raises PositionGone if events to be read were
         removed; DecodeError, UnknownEventType for an entry that cannot be read (go on after its position to skip it).
         """
-        feed = Feed(self._codec, after, upto=upto, types=types, limit=limit)
+        make = partial(new_feed, self._codec, types=types, limit=limit)
+        count = self.perform(FindPartitions())
+        feed = feed_of(count, partition, after, make, upto=upto, limit=limit)
         self.run(feed.begin())
         while not feed.done:
             events = self.run(feed.page())
@@ -148,6 +162,9 @@ class EventStore(BlockingStore):
 
     def perform(self, operation: Operation) -> Any:
         """The result of one operation; of what was trimmed, with what the archive has."""
+        if self._recorder.lacks(operation):
+            with learning(operation):
+                self._perform(FindPartitions())
         if self._archive is None:
             return self._perform(operation)
         return drive(through(self._archive, self._recorder, operation), self._perform)

@@ -14,8 +14,10 @@ from busredis.errors import (
     StoreError,
     VersionConflict,
 )
+from busredis.keys import Keys
+from busredis.partitions import partition_of
 from busredis.store.model import Appended, Commit, Page, Tracking, owned
-from busredis.store.operations import Load
+from busredis.store.operations import Append, Load
 
 Loader = Callable[[Load], Flow[Page]]
 
@@ -82,14 +84,20 @@ class Commits:
 
     def _conflict(self, load: Loader, commit: Commit, actual: int) -> Flow[list[Appended]]:
         """Success if all of these very events are stored already, as after an append whose answer was lost."""
+        found = yield from self._all_stored(load, commit, actual)
+        if self._appender.settings.durability != "memory":
+            yield from self._appender.make_durable(self._attempt)
+            # A failover in between may have lost them.
+            found = yield from self._all_stored(load, commit, actual)
+        return found
+
+    def _all_stored(self, load: Loader, commit: Commit, actual: int) -> Flow[list[Appended]]:
         found = []
         for one in self._commits:
             positions = yield from self._stored(load, one)
             if positions is None:
                 raise VersionConflict(commit.aggregate, commit.expected_version, actual)
             found.append(Appended(one.expected_version + len(positions), positions))
-        if self._appender.settings.durability != "memory":
-            yield from self._appender.make_durable(self._attempt)
         return found
 
     def _stored(self, load: Loader, commit: Commit) -> Flow[list[str] | None]:
@@ -112,6 +120,22 @@ class Commits:
     def after(self, error: ServerError) -> float:
         """Seconds to wait before the next try. Raises PublishRefused, PublishIndeterminate when there is none."""
         return self._appender.after(error, self._attempt, self._batch)
+
+
+def one_partition(append: Append, partitions: Sequence[Keys]) -> Keys:
+    """The partition of an append. Raises StoreError if its aggregates are not in one: a script reaches no further."""
+    count = len(partitions)
+    places = [commit.aggregate.checked().id for commit in append.commits]
+    if append.tracking is not None and not places:
+        places = [append.tracking.source]
+    found = {partition_of(place, count): place for place in places}
+    if len(found) > 1:
+        where = ", ".join(f"{place!r} in {number}" for number, place in sorted(found.items()))
+        raise StoreError(
+            f"these aggregates are in different partitions ({where}), and one append is in one partition; nothing was "
+            "written: append to each on its own, or give what must change together one id"
+        )
+    return partitions[next(iter(found), 0)]
 
 
 def check(commits: Sequence[Commit]) -> None:

@@ -21,7 +21,7 @@ from busredis.store.operations import (
 
 BEGINNING = "0-0"
 #: How long a feed that follows waits for entries before it asks which types there are.
-_WAIT = 0.5
+WAIT = 0.5
 #: So many waits without an entry, and it looks for streams that other programs have begun.
 _LOOK = 20
 
@@ -43,7 +43,9 @@ class Feed:
         upto: str | None,
         types: Iterable[str] | None,
         limit: int | None,
+        partition: int = 0,
     ) -> None:
+        self._partition = partition
         self.position = self._start = valid_position(after)
         self._codec = codec
         self._left = limit
@@ -58,7 +60,7 @@ class Feed:
 
     def begin(self) -> Steps[None]:
         """Learns which streams there are, those of other programs included."""
-        yield FindTypes()
+        yield FindTypes(self._partition)
         found = yield from self._look()
         asked_for = parse_id(found.last)
         # What is there now, this millisecond's entries included, is complete in the next one.
@@ -91,16 +93,17 @@ class Feed:
             self.position = max(self.position, events[-1].position, key=parse_id)
         return events
 
-    def follow(self) -> Steps[None]:
+    def follow(self, seconds: float = WAIT) -> Steps[None]:
         """Waits a moment for entries beyond the end, and moves the horizon."""
-        yield AwaitEntries(sorted(self._reached), max(self.position, self._horizon, key=parse_id), _WAIT)
+        beyond = max(self.position, self._horizon, key=parse_id)
+        yield AwaitEntries(sorted(self._reached), beyond, seconds, self._partition)
         self._quiet += 1
         if self._quiet % _LOOK == 0:
-            yield FindTypes()
+            yield FindTypes(self._partition)
         yield from self._look()
 
     def _look(self) -> Steps[Horizon]:
-        found: Horizon = yield FindHorizon()
+        found: Horizon = yield FindHorizon(self._partition)
         horizon = found.complete if self._upto is None else min(found.complete, self._upto, key=parse_id)
         self._horizon = max(horizon, self._horizon, key=parse_id)
         for name in found.types if self._types is None else self._types:
@@ -114,7 +117,7 @@ class Feed:
         wanted = {name: self._reached[name] for name in self._more if not self._buffers[name]}
         if not wanted:
             return
-        found = yield ReadStreams(wanted, self._horizon)
+        found = yield ReadStreams(wanted, self._horizon, partition=self._partition)
         for name, entries in found.items():
             self._buffers[name].extend(entries)
             if entries:

@@ -32,6 +32,7 @@ from busredis.store.operations import (
     AwaitEntries,
     Entry,
     FindHorizon,
+    FindPartitions,
     FindTracked,
     FindTypes,
     Horizon,
@@ -86,6 +87,8 @@ class InMemoryEventStore(BlockingStore):
                 self._changed.wait_for(lambda: self._last > after, operation.seconds)
             case FindTracked():
                 result = self._tracked.get(operation.source)
+            case FindPartitions():
+                result = 1
             case FindTypes():
                 pass
         return result

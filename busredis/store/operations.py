@@ -58,8 +58,15 @@ class WriteSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class FindPartitions:
+    """How many partitions there are; records it at first use. Raises SettingsError."""
+
+
+@dataclass(frozen=True, slots=True)
 class FindHorizon:
-    """The Horizon, now."""
+    """The Horizon of a partition, now."""
+
+    partition: int = 0
 
 
 class Horizon(NamedTuple):
@@ -74,6 +81,8 @@ class Horizon(NamedTuple):
 class FindTypes:
     """Looks for streams that other programs have begun, so that FindHorizon knows them."""
 
+    partition: int = 0
+
 
 @dataclass(frozen=True, slots=True)
 class ReadStreams:
@@ -82,6 +91,7 @@ class ReadStreams:
     after: Mapping[str, str]
     upto: str
     count: int = PAGE
+    partition: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,7 @@ class AwaitEntries:
     types: Sequence[str]
     after: str
     seconds: float
+    partition: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,7 @@ Operation = (
     | Append
     | FindTracked
     | WriteSnapshot
+    | FindPartitions
     | FindHorizon
     | FindTypes
     | ReadStreams

@@ -15,14 +15,17 @@ from busredis.errors import (
     DecodeError,
     HistoryDamaged,
     PositionGone,
+    PublishRefused,
     ServerError,
     ServerUnavailable,
+    SettingsError,
 )
 from busredis.events import DomainEvent, registry
 from busredis.keys import Keys, just_before, parse_id
+from busredis.partitions import learn, partition_of
 from busredis.privacy import vault_of
 from busredis.settings import Settings
-from busredis.store.commits import Commits
+from busredis.store.commits import Commits, one_partition
 from busredis.store.model import AggregateId, Page, StoredEvent
 from busredis.store.operations import (
     Append,
@@ -30,6 +33,7 @@ from busredis.store.operations import (
     Blocking,
     Entry,
     FindHorizon,
+    FindPartitions,
     FindTracked,
     FindTypes,
     Horizon,
@@ -60,10 +64,18 @@ class Recorder:
     """Turns operations into calls; safe to use from several threads."""
 
     def __init__(self, settings: Settings) -> None:
-        self.keys = Keys(settings.namespace)
+        #: The keys of each partition, once it is known how many there are.
+        self.partitions: list[Keys] = []
         self.codec = Codec(settings.max_event_bytes, vault_of(settings))
         self._settings = settings
-        self._free: list[Appender] = []
+        self._free: dict[Keys, list[Appender]] = {}
+
+    def lacks(self, operation: Operation) -> bool:
+        """Whether FindPartitions has to be performed first."""
+        return not self.partitions and not isinstance(operation, FindPartitions)
+
+    def _of(self, aggregate: AggregateId) -> Keys:
+        return self.partitions[partition_of(aggregate.id, len(self.partitions))]
 
     @contextmanager
     def call(self, operation: Operation) -> Iterator[Call]:
@@ -72,15 +84,17 @@ class Recorder:
             yield Call(partial(self._flow, operation), _Patience(self._settings).after)
             return
         # One append at a time under one name, so that a retry is recognised; as many names as appends at once.
+        keys = one_partition(operation, self.partitions)
+        free = self._free.setdefault(keys, [])
         try:
-            appender = self._free.pop()
+            appender = free.pop()
         except IndexError:
-            appender = Appender(self._settings)
+            appender = Appender(self._settings, partition=keys)
         try:
             commits = Commits(appender, operation.commits, operation.tracking)
             yield Call(partial(commits.flow, self._load), commits.after)
         finally:
-            self._free.append(appender)
+            free.append(appender)
 
     def _flow(self, operation: Operation) -> Flow[Any]:
         result: Any = None
@@ -91,35 +105,54 @@ class Recorder:
                 result = yield from self._rows(operation.load)
             case WriteSnapshot():
                 result = yield from self._write_snapshot(operation)
-            case FindHorizon():
-                reply = yield from script("horizon", [self.keys.clock, self.keys.types], [])
-                horizon, last, *names = [part.decode() for part in reply]
-                result = Horizon(horizon, last, sorted(names))
             case FindTracked():
-                reply = yield from raw("HGET", self.keys.tracking, operation.source)
-                result = reply and reply.decode()
-            case FindTypes():
-                yield from self._find_types()
-            case ReadStreams():
-                result = yield from self._read_streams(operation)
-            case AwaitEntries():
-                # Of no type yet: a stream that never is, for the wait alone.
-                streams = [self.keys.stream(name) for name in operation.types or [""]]
-                args = ("BLOCK", int(operation.seconds * 1000) or 1, "COUNT", 1, "STREAMS")
-                yield from raw("XREAD", *args, *streams, *[operation.after] * len(streams))
+                result = yield from self._find_tracked(operation.source)
+            case FindPartitions():
+                result = yield from self._find_partitions()
             case Append() | Blocking():
                 raise AssertionError("an append is not idempotent, and files are not read here: see call()")
+            case _:
+                result = yield from self._feed(operation)
         return result
+
+    def _feed(self, operation: FindHorizon | FindTypes | ReadStreams | AwaitEntries) -> Flow[Any]:
+        """What a feed of one partition asks for."""
+        keys = self.partitions[operation.partition]
+        match operation:
+            case FindHorizon():
+                reply = yield from script("horizon", [keys.clock, keys.types], [])
+                horizon, last, *names = [part.decode() for part in reply]
+                return Horizon(horizon, last, sorted(names))
+            case FindTypes():
+                yield from self._find_types(keys)
+            case ReadStreams():
+                return (yield from self._read_streams(operation))
+            case AwaitEntries():
+                # Of no type yet: a stream that never is, for the wait alone.
+                streams = [keys.stream(name) for name in operation.types or [""]]
+                args = ("BLOCK", int(operation.seconds * 1000) or 1, "COUNT", 1, "STREAMS")
+                yield from raw("XREAD", *args, *streams, *[operation.after] * len(streams))
+        return None
+
+    def _find_partitions(self) -> Flow[int]:
+        found = yield from learn(self._settings.namespace, self._settings.partitions)
+        if len(found) > 1 and self._settings.archive:
+            raise SettingsError(
+                f"namespace {self._settings.namespace!r} has {len(found)} partitions, and an archive is of one"
+            )
+        self.partitions = found
+        return len(found)
 
     def _load(self, load: Load) -> Flow[Page]:
         return self.page((yield from self._rows(load)))
 
     def _rows(self, load: Load) -> Flow[Rows]:
         aggregate = load.aggregate
-        keys = [self.keys.aggregate(*aggregate), self.keys.snapshot(*aggregate), self.keys.personal]
+        own = self._of(aggregate)
+        keys = [own.aggregate(*aggregate), own.snapshot(*aggregate), own.personal]
         upto: Arg = "" if load.upto is None else max(load.upto, 0)
         at: Arg = "" if load.at is None else int(load.at.timestamp() * 1000)
-        args: list[Arg] = [self.keys.stream_prefix, load.after, upto, at, load.count, _PAGE_BYTES]
+        args: list[Arg] = [own.stream_prefix, load.after, upto, at, load.count, _PAGE_BYTES]
         reply = yield from script("load", keys, [*args, load.schema, int(load.backward)])
         version, upto_version, after, snapshot, rows, erasures = reply
         page = Page(version, upto_version, after, erasures=erasures.decode())
@@ -165,11 +198,8 @@ class Recorder:
         return events
 
     def _write_snapshot(self, write: WriteSnapshot) -> Flow[str]:
-        keys = [
-            self.keys.aggregate(*write.aggregate),
-            self.keys.snapshot(*write.aggregate),
-            self.keys.personal,
-        ]
+        own = self._of(write.aggregate)
+        keys = [own.aggregate(*write.aggregate), own.snapshot(*write.aggregate), own.personal]
         snapshot = write.snapshot
         args: list[Arg] = [snapshot.version, snapshot.state, snapshot.schema, snapshot.taken_at.isoformat()]
         reply = yield from script(
@@ -177,19 +207,27 @@ class Recorder:
         )
         return str(reply.decode())
 
-    def _find_types(self) -> Flow[None]:
-        found = yield from scan(self.keys.every_stream)
+    def _find_tracked(self, source: str) -> Flow[str | None]:
+        # In each partition stands what was made of the source there: it was worked off up to the last of them.
+        replies = yield from many([("HGET", keys.tracking, source) for keys in self.partitions])
+        for reply in replies:
+            if isinstance(reply, ServerError):
+                raise reply
+        return max((reply.decode() for reply in replies if reply), key=parse_id, default=None)
+
+    def _find_types(self, keys: Keys) -> Flow[None]:
+        found = yield from scan(keys.every_stream)
         if found:
-            yield from raw("SADD", self.keys.types, *map(self.keys.event_type, found))
+            yield from raw("SADD", keys.types, *map(keys.event_type, found))
 
     def _read_streams(self, read: ReadStreams) -> Flow[dict[str, list[Entry]]]:
         commands: list[tuple[Arg, ...]] = []
         for event_type, after in read.after.items():
-            stream = self.keys.stream(event_type)
+            stream = self.partitions[read.partition].stream(event_type)
             commands.append(("XRANGE", stream, f"({after}", read.upto, "COUNT", read.count))
             commands.append(("XINFO", "STREAM", stream))
         # Last, so that what was trimmed while the streams were read is noticed.
-        commands.append(("HMGET", self.keys.trimmed, *read.after))
+        commands.append(("HMGET", self.partitions[read.partition].trimmed, *read.after))
         *replies, trimmed = yield from many(commands)
         if isinstance(trimmed, ServerError):
             raise trimmed
@@ -225,6 +263,17 @@ def _check_whole(event_type: str, after: str, info: list[Any]) -> None:
         first = values[b"first-entry"]
         last = values[b"last-generated-id"].decode()
         raise PositionGone(event_type, after, just_before(first[0].decode()) if first else last)
+
+
+@contextmanager
+def learning(operation: Operation) -> Iterator[None]:
+    """An append that ends before it began was refused."""
+    try:
+        yield
+    except ServerError as error:
+        if not isinstance(operation, Append):
+            raise
+        raise PublishRefused(f"not written: {error}") from error
 
 
 class _Patience:

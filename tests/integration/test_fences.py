@@ -154,8 +154,8 @@ def test_a_dead_letter_that_is_handed_back_has_all_its_attempts(server, namespac
     publisher.publish(Guarded())
     daemon = Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST)
     daemon.run()
-    [letter] = client.run(DeadLetters(keys).list("g"))
-    client.run(DeadLetters(keys).retry(letter))
+    [letter] = client.run(DeadLetters([keys]).list("g"))
+    client.run(DeadLetters([keys]).retry(letter))
     daemon.run()
 
     assert attempts == [1, 2, 1, 2]

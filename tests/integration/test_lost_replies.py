@@ -119,11 +119,11 @@ def test_an_idempotency_key_is_forgotten_after_its_window(server, namespace, ins
         assert publisher.publish(Minted(), key="k-1") != first
 
 
-def test_nothing_that_a_publisher_leaves_behind_stays_for_ever_but_the_streams_their_types_and_the_clock(
+def test_nothing_that_a_publisher_leaves_behind_stays_for_ever_but_streams_types_clock_and_the_number_of_partitions(
     publisher, inspect, keys, namespace
 ):
     publisher.publish(Minted())
     publisher.publish(Minted(), key="k-1")
 
     kept = [key.decode() for key in inspect.scan_iter(f"*{namespace}*", count=1000) if inspect.pttl(key) < 0]
-    assert sorted(kept) == sorted([keys.clock, keys.types, keys.stream("Minted")])
+    assert sorted(kept) == sorted([keys.clock, keys.types, keys.partitions, keys.stream("Minted")])

@@ -227,20 +227,20 @@ def test_behind_a_dead_letter_its_key_is_parked_in_order_and_retried_in_order(
     assert letter[b"key"] == b"Order:bad"
 
     # Still broken: it comes back in front of the others, which are parked behind it again.
-    assert len(client.run(retry_all(keys, "g")).done) == 8
+    assert len(client.run(retry_all([keys], "g")).done) == 8
     run(router)
     assert numbers(inspect, keys, "g", "bad") == [0]
     assert sorted(letters(inspect, keys, "g")) == sorted(
         [("failed", 1), *(("behind", n) for n in range(2, 9))]
     )
     # One that stands behind another is not let past it.
-    behind = [x for x in client.run(DeadLetters(keys).list("g")) if x.reason == "behind"]
-    client.run(DeadLetters(keys).retry(behind[-1]))
+    behind = [x for x in client.run(DeadLetters([keys]).list("g")) if x.reason == "behind"]
+    client.run(DeadLetters([keys]).retry(behind[-1]))
     run(router)
     assert numbers(inspect, keys, "g", "bad") == [0]
 
     broken[0] = False
-    assert len(client.run(retry_all(keys, "g", key="Order:bad")).done) == 8
+    assert len(client.run(retry_all([keys], "g", key="Order:bad")).done) == 8
     publisher.publish(event(9, "bad"))
     run(router)
     assert numbers(inspect, keys, "g", "bad") == list(range(10))
@@ -277,14 +277,14 @@ def test_letters_are_retried_in_order_while_the_owner_runs_and_more_is_published
         writing = threading.Thread(target=publish)
         writing.start()
         wait_until(lambda: len(letters(inspect, keys, "g")) > 60, "more is parked behind")
-        client.run(retry_all(keys, "g"))
+        client.run(retry_all([keys], "g"))
         wait_until(lambda: len(numbers(inspect, keys, "g", "bad")) > 100, "the key goes on")
         stop.set()
         writing.join()
 
         def all_done() -> bool:
             if inspect.xlen(keys.dead("g")):
-                client.run(retry_all(keys, "g"))
+                client.run(retry_all([keys], "g"))
             return len(numbers(inspect, keys, "g", "bad")) == total[0]
 
         wait_until(all_done, "all is handled")
@@ -303,11 +303,11 @@ def test_a_discarded_letter_holds_back_nothing(run, publisher, inspect, keys, cl
 
     publisher.publish_many([event(n, "a") for n in range(3)])
     run(router)
-    [first, *others] = client.run(DeadLetters(keys).list("g"))
+    [first, *others] = client.run(DeadLetters([keys]).list("g"))
     assert [x.reason for x in (first, *others)] == ["rejected", "behind", "behind"]
 
-    client.run(DeadLetters(keys).discard(first))
-    client.run(retry_all(keys, "g"))
+    client.run(DeadLetters([keys]).discard(first))
+    client.run(retry_all([keys], "g"))
     publisher.publish(event(3, "a"))
     run(router)
 

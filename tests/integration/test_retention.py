@@ -144,7 +144,7 @@ def test_a_group_that_has_not_acknowledged_keeps_its_events_whatever_the_retenti
     inspect.xack(stream, "idle", stored[0], stored[2], stored[3])
     assert apply(client, keys) == {"Stored": Trimmed(1, "group idle")}
     assert numbers(inspect, keys) == list(range(1, 10))
-    [row] = client.run(read_status(keys)).streams
+    [row] = client.run(read_status([keys])).streams
     assert (row.retention, row.pinned_by) == (str(retention), "group idle")
     [kept] = client.run(find_kept(keys))
     assert (kept.retention, kept.entries, kept.pinned_by) == (str(retention), 9, "group idle")
@@ -168,7 +168,7 @@ def test_what_is_no_retention_is_shown_and_nothing_is_trimmed(client, inspect, k
 
     assert apply(client, keys) == {}
     assert "max-length ten" in client.run(find_policies(keys)).unreadable["Stored"]
-    assert "is no retention" in client.run(read_status(keys)).streams[0].retention
+    assert "is no retention" in client.run(read_status([keys])).streams[0].retention
 
 
 @pytest.mark.parametrize(

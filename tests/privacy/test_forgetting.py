@@ -116,7 +116,7 @@ def test_forgotten_it_reads_as_forgotten_in_hot_and_cold_and_others_stay(  # noq
         store.append(("Person", name), 0, [registered(name)])
     before = inspect.xrange(keys.stream("PersonRegistered"))
 
-    assert client.run(forget(keys, "ada")) is True
+    assert client.run(forget([keys], "ada")) is True
 
     for where in ("hot", "cold"):
         if where == "cold":
@@ -127,14 +127,14 @@ def test_forgotten_it_reads_as_forgotten_in_hot_and_cold_and_others_stay(  # noq
             assert (ada.username, ada.email, ada.born, ada.tags) == ("ada", FORGOTTEN, None, None)
             assert (bob.email, bob.born) == ("bob@example.org", 1815)
             assert [s.event for s in other.read(("Person", "ada"))] == [ada]
-    assert client.run(forget(keys, "ada")) is False
+    assert client.run(forget([keys], "ada")) is False
 
 
 def test_who_comes_back_has_a_new_key_and_the_old_stays_unreadable(
     server, namespace, store, client, keys, tmp_path
 ):
     store.append(("Person", "ada"), 0, [registered("ada")])
-    client.run(forget(keys, "ada"))
+    client.run(forget([keys], "ada"))
 
     with fresh(server, namespace, tmp_path) as other:
         other.append(("Person", "ada"), 1, [registered("ada")])
@@ -151,7 +151,7 @@ def test_no_snapshot_keeps_what_was_forgotten(  # noqa: PLR0917
     assert b"ada@example.org" in everything(inspect, keys)
     held = repository.load(PersonalAccount, "ada")
 
-    client.run(forget(keys, "ada"))
+    client.run(forget([keys], "ada"))
 
     assert b"ada@example.org" not in everything(inspect, keys)
     # Who has loaded it before may go on with it, but leaves no snapshot.
@@ -175,7 +175,7 @@ def test_a_handler_is_given_the_placeholder_and_goes_on(server, namespace, clien
 
     with Publisher(server.url, namespace=namespace) as publisher:
         publisher.publish_many([registered("ada"), registered("bob")])
-    client.run(forget(keys, "ada"))
+    client.run(forget([keys], "ada"))
     asyncio.run(Daemon(router, url=server.url, namespace=namespace, burst=True).serve())
 
     assert seen == [("ada", FORGOTTEN), ("bob", "bob@example.org")]

@@ -173,14 +173,20 @@ def test_a_server_that_is_killed_loses_no_confirmed_append_and_keeps_no_half_of_
     import redis
 
     _, binary = chosen_server()
-    confirmed = []
+    confirmed, problems = [], []
     with (
         TestServer(binary, tmp_path, appendfsync="everysec") as own,
-        EventStore(own.url, namespace=namespace) as store,
+        EventStore(own.url, namespace=namespace, publish_timeout=60) as store,
     ):
         stop = threading.Event()
 
         def write():
+            try:
+                go_on()
+            except BaseException as error:  # noqa: BLE001 - told below
+                problems.append(error)
+
+        def go_on():
             while not stop.is_set():
                 version = len(confirmed) * 3
                 commits = [
@@ -198,11 +204,13 @@ def test_a_server_that_is_killed_loses_no_confirmed_append_and_keeps_no_half_of_
         writer.start()
         for _ in range(6):
             count = len(confirmed)
-            wait_until(lambda count=count: len(confirmed) > count + 50, "the writer gets on")
+            wait_until(lambda count=count: problems or len(confirmed) > count + 50, "the writer gets on", 60)
+            assert problems == []
             own.kill()
             own.restart()
         stop.set()
-        writer.join(timeout=30)
+        writer.join(timeout=70)
+        assert problems == []
         with redis.Redis(port=own.port) as client:
             assert check_whole(store, client, keys) == len(confirmed)
 
