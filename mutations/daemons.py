@@ -108,6 +108,22 @@ DAEMONS = [
         f"{REPLIES}test_what_came_in_a_lost_reply_is_taken_up_long_before_the_lease_ends",
     ),
     _python(
+        "what was read with acknowledgements is forgotten when their reply is lost",
+        "daemon/consumer",
+        "self._failure, self._in_doubt = reply, True",
+        "pass",
+        "tests/integration/test_read_ahead.py::"
+        "test_what_came_with_a_lost_reply_to_acknowledgements_is_taken_up_at_once",
+    ),
+    _python(
+        "a daemon reads as if what it has not acknowledged were settled",
+        "daemon/consumer",
+        "room = self.room() + settled",
+        "room = self._settings.prefetch",
+        "tests/integration/test_read_ahead.py::"
+        "test_a_daemon_never_holds_more_than_its_prefetch_and_keeps_the_order",
+    ),
+    _python(
         "what a daemon holds itself and knows nothing of is left lying",
         "daemon/reclaimer",
         _SWEEP_OWN.old,
