@@ -76,21 +76,21 @@ DAEMONS = [
     ),
     _python(
         "the last attempt of a suspect is run beside others",
-        "daemon/reclaimer",
+        "daemon/suspects",
         "                self._gate.close()\n",
         "",
         f"{FENCES}test_the_last_attempt_of_a_suspect_runs_with_nothing_beside_it",
     ),
     _python(
         "a suspect does not wait for what runs already",
-        "daemon/reclaimer",
+        "daemon/suspects",
         "                await self._quiet()\n",
         "",
         f"{FENCES}test_the_last_attempt_of_a_suspect_runs_with_nothing_beside_it",
     ),
     _python(
         "an entry is found guilty that never ran alone",
-        "daemon/reclaimer",
+        "daemon/suspects",
         "if row.count >= last and await consumer.client.run(consumer.pending.was_alone(row)):",
         "if row.count >= last:",
         f"{SUSPECTS}test_what_a_dead_daemon_held_is_run_alone_before_it_can_be_found_guilty",
@@ -191,7 +191,7 @@ DAEMONS = [
     _python(
         "an event of a foreign program has another id at each reading",
         "codec",
-        'str(uuid.uuid5(_NAMESPACE, f"{cls.type_name} {entry_id}"))',
+        'str(uuid.uuid5(_NAMESPACE, f"{event_type} {entry_id}"))',
         "str(uuid.uuid4())",
         "tests/unit/test_codec.py"
         "::test_an_entry_with_only_a_payload_gets_the_same_id_each_time_and_the_time_of_its_entry",
@@ -201,8 +201,8 @@ DAEMONS = [
         (
             Edit(
                 "busredis/publisher/blocking.py",
-                "time.sleep(self._appender.after(error, attempt, batch))",
-                "time.sleep(self._appender.after(error, attempt, batch)); attempt = self._appender.begin()",
+                "time.sleep(appender.after(error, attempt, batch))",
+                "time.sleep(appender.after(error, attempt, batch)); attempt = appender.begin()",
             ),
         ),
         ("tests/integration/test_publisher.py::test_a_lost_reply_is_retried_and_stored_once",),
@@ -211,10 +211,10 @@ DAEMONS = [
         "a retried append of the asyncio publisher has another number",
         (
             Edit(
-                "busredis/publisher/asynchronous.py",
-                "await asyncio.sleep(self._appender.after(error, attempt, batch))",
-                "await asyncio.sleep(self._appender.after(error, attempt, batch))\n"
-                "                attempt = self._appender.begin()",
+                "busredis/publisher/queue.py",
+                "await asyncio.sleep(self.appender.after(error, attempt, batch))",
+                "await asyncio.sleep(self.appender.after(error, attempt, batch))\n"
+                "                attempt = self.appender.begin()",
             ),
         ),
         (f"{FAULTS}test_a_lost_reply_to_a_publisher_is_stored_once",),

@@ -61,8 +61,8 @@ STORE = [
     _mutant(
         "a load leaves out an event that is gone",
         "lua/load.lua",
-        "if not entry then",
-        "if not entry then entry = { 0, { 'event', '{\"payload\":{}}' } } end if not entry then",
+        "fields = entry and entry[2] or { '', false }",
+        "fields = entry and entry[2] or { 'event', '{\"payload\":{}}' }",
         f"{_REPOSITORY}test_a_history_with_a_hole_is_an_error_and_never_a_shorter_history",
     ),
     _mutant(
@@ -96,8 +96,8 @@ STORE = [
     _mutant(
         "a feed reads above the horizon",
         "store/feed.py",
-        "found = yield ReadStreams(wanted, self._horizon)",
-        'found = yield ReadStreams(wanted, "9999999999999-0")',
+        "found = yield ReadStreams(wanted, self._horizon, partition=self._partition)",
+        'found = yield ReadStreams(wanted, "9999999999999-0", partition=self._partition)',
         f"{_FEED}test_it_ends_with_a_position_which_is_read[redis]",
     ),
     _mutant(
