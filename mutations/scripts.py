@@ -76,7 +76,7 @@ SCRIPTS = [
         "append",
         "ARGV[1] .. ' ' .. reply, 'PX', ARGV[2])",
         "ARGV[1] .. ' ' .. reply)",
-        f"{REPLIES}test_nothing_that_a_publisher_leaves_behind_stays_for_ever_but_the_streams_their_types_and_the_clock",
+        f"{REPLIES}test_nothing_that_a_publisher_leaves_behind_stays_for_ever_but_streams_types_clock_and_the_number_of_partitions",
     ),
     # The lease
     _lua(
