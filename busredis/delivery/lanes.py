@@ -157,6 +157,8 @@ class ThreadLanes:
         self._inbox: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._running: dict[threading.Thread, Delivery] = {}
         self._given_up: set[Delivery] = set()
+        #: How many threads take from the queue.
+        self._places = 0
         self._closed = False
         self._lock = threading.Lock()
         for _ in range(process.handler.concurrency):
@@ -165,6 +167,7 @@ class ThreadLanes:
         self._watch = asyncio.create_task(self._watch_timeouts(timeout.total_seconds())) if timeout else None
 
     def _start(self) -> None:
+        self._places += 1
         context = contextvars.copy_context()
         name = f"busredis {self._process.handler.name}"
         threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True).start()
@@ -188,9 +191,17 @@ class ThreadLanes:
                 abandoned = delivery in self._given_up
                 self._given_up.discard(delivery)
                 self._running.pop(me, None)
-            if abandoned:
-                return
-            self._settler.add_from_thread(delivery, outcome)
+                if abandoned and not self._finds_place():
+                    return
+            if not abandoned:
+                self._settler.add_from_thread(delivery, outcome)
+
+    def _finds_place(self) -> bool:
+        """Whether a thread that was given up is needed again: it was not replaced, as too many hung."""
+        if self._closed or self._places >= self._process.handler.concurrency:
+            return False
+        self._places += 1
+        return True
 
     async def _watch_timeouts(self, limit: float) -> None:
         while True:
@@ -206,10 +217,11 @@ class ThreadLanes:
                 return
             self._given_up.add(delivery)
             del self._running[thread]
+            self._places -= 1
+            if len(self._given_up) < MAX_STUCK_THREADS:
+                self._start()
         outcome: Outcome = self._process.timed_out(delivery)
         self._settler.add(delivery, outcome)
-        if len(self._given_up) < MAX_STUCK_THREADS:
-            self._start()
 
     def running(self) -> list[Delivery]:
         return list(self._running.values())

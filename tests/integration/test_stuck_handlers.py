@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from busredis import Context, Daemon, DomainEvent, Publisher, Router
+from busredis.delivery.lanes import MAX_STUCK_THREADS
 from tests.waiting import wait_until
 
 
@@ -32,21 +33,28 @@ def released():
     event.set()
 
 
-@contextmanager
-def running(server, namespace, router, released) -> Iterator[None]:
-    daemon = Daemon(router, url=server.url, namespace=namespace, **FAST)
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
-        yield
-    finally:
-        released.set()
-        daemon.stop()
-        thread.join(timeout=20)
+@pytest.fixture
+def running(server, namespace, released):
+    """Runs a daemon for as long as the context lasts; at its end what is stuck goes on, unless it is to stay so."""
+
+    @contextmanager
+    def run(router: Router, *, release: bool = True) -> Iterator[None]:
+        daemon = Daemon(router, url=server.url, namespace=namespace, **FAST)
+        thread = threading.Thread(target=daemon.run)
+        thread.start()
+        try:
+            yield
+        finally:
+            if release:
+                released.set()
+            daemon.stop()
+            thread.join(timeout=20)
+
+    return run
 
 
 def test_a_handler_that_blocks_the_loop_beyond_its_timeout_loses_its_entry_to_another_daemon(
-    server, namespace, publisher, inspect, keys, released, caplog
+    running, publisher, inspect, keys, released, caplog
 ):
     router, attempts = Router(), []
 
@@ -57,9 +65,9 @@ def test_a_handler_that_blocks_the_loop_beyond_its_timeout_loses_its_entry_to_an
             released.wait()  # the fault
 
     publisher.publish(Stuck())
-    with running(server, namespace, router, released):
+    with running(router):
         wait_until(lambda: attempts, "it blocks the loop of the first daemon")
-        with running(server, namespace, router, threading.Event()):
+        with running(router, release=False):
             wait_until(lambda: len(attempts) == 2, "another daemon has taken it over")
             wait_until(
                 lambda: inspect.xpending(keys.stream("Stuck"), "g")["pending"] == 0, "it is acknowledged"
@@ -67,3 +75,24 @@ def test_a_handler_that_blocks_the_loop_beyond_its_timeout_loses_its_entry_to_an
 
     assert attempts == [1, 2]
     assert caplog.text.count("blocks the event loop beyond its timeout") == 1
+
+
+def test_threads_that_hung_beyond_their_timeout_go_on_when_they_return(
+    running, publisher, inspect, keys, released
+):
+    router, seen = Router(), []
+
+    @router.on(Stuck, name="g", timeout=0.1, max_attempts=1)
+    def handle(event: Stuck) -> None:
+        if event.number < MAX_STUCK_THREADS:
+            released.wait()
+        seen.append(event.number)
+
+    publisher.publish_many([Stuck(number=n) for n in range(MAX_STUCK_THREADS + 5)])
+    with running(router):
+        wait_until(lambda: inspect.xlen(keys.dead("g")) == MAX_STUCK_THREADS, "as many hang as may")
+        released.set()
+        wait_until(lambda: len(seen) == MAX_STUCK_THREADS + 5, "all the others are handled")
+
+    later = [number for number in seen if number >= MAX_STUCK_THREADS]
+    assert later == list(range(MAX_STUCK_THREADS, MAX_STUCK_THREADS + 5))
