@@ -118,10 +118,34 @@ DAEMONS = [
     _python(
         "a daemon reads as if what it has not acknowledged were settled",
         "daemon/consumer",
-        "room = self.room() + settled",
+        "room = self.room() - self._kept + settled",
         "room = self._settings.prefetch",
         "tests/integration/test_read_ahead.py::"
         "test_a_daemon_never_holds_more_than_its_prefetch_and_keeps_the_order",
+    ),
+    _python(
+        "no room is kept for a retry that is due",
+        "daemon/consumer",
+        "self._kept = max(1, self._limit // 2)",
+        "self._kept = 0",
+        "tests/integration/test_retries_in_a_backlog.py::"
+        "test_a_retry_that_is_due_does_not_wait_for_the_end_of_the_backlog[async-8]",
+    ),
+    _python(
+        "an async handler that blocks the loop is never seen to be over its timeout",
+        "daemon/lease",
+        "0 < delivery.started_at == delivery.ended_at",
+        "0 < delivery.ended_at < delivery.started_at",
+        "tests/integration/test_stuck_handlers.py::"
+        "test_a_handler_that_blocks_the_loop_beyond_its_timeout_loses_its_entry_to_another_daemon",
+    ),
+    _python(
+        "a thread that hung and returns is not used again",
+        "delivery/lanes",
+        "if abandoned and not self._finds_place():",
+        "if abandoned:",
+        "tests/integration/test_stuck_handlers.py::"
+        "test_threads_that_hung_beyond_their_timeout_go_on_when_they_return",
     ),
     _python(
         "what a daemon holds itself and knows nothing of is left lying",

@@ -93,7 +93,7 @@ class Reclaimer:
         left = pause.total_seconds() - row.idle_ms / 1000
         if left > 0:
             return left
-        if self._consumer.room() <= 0:
+        if not self._consumer.has_room():
             return 0.1
         await self._consumer.reclaim(row, int(pause.total_seconds() * 1000), row.count + 1)
         return float("inf")
