@@ -101,6 +101,9 @@ class Consumer:
         if self._failure:
             failure, self._failure = self._failure, None
             raise failure
+        if self.lanes.are_stuck():
+            await asyncio.sleep(_KEPT_S)
+            return
         streams = self.pending.streams
         room = min(self.room() - self._kept, self._bound() - self._spare() - len(self.settler.held))
         if room < len(streams) or self._is_reading or (self._is_behind and not self._in_doubt):
@@ -170,7 +173,7 @@ class Consumer:
 
     def room(self) -> int:
         """For how many more there is room, as long as nothing is on its way."""
-        limit = max(self._limit, len(self.pending.streams))
+        limit = 0 if self.lanes.are_stuck() else max(self._limit, len(self.pending.streams))
         return limit - len(self.settler.held) - len(self._reclaiming)
 
     def has_room(self) -> bool:

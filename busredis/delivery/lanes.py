@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import logging
 import queue
 import threading
 import time
@@ -13,6 +14,8 @@ from typing import Any, Protocol
 from busredis.delivery.model import RELEASE, Delivery, Outcome
 from busredis.delivery.process import Process
 from busredis.delivery.settle import Settler
+
+log = logging.getLogger("busredis.delivery")
 
 #: A process with so many threads that no timeout could end reads no more for that handler.
 MAX_STUCK_THREADS = 16
@@ -53,6 +56,10 @@ class Lanes(Protocol):
 
     def waiting(self) -> int:
         """How many were put and not started."""
+        ...
+
+    def are_stuck(self) -> bool:
+        """Whether nothing can be run for now, as all that ran it hangs."""
         ...
 
     def hand_back(self) -> None:
@@ -135,6 +142,9 @@ class TaskLanes:
     def waiting(self) -> int:
         return len(self._inbox)
 
+    def are_stuck(self) -> bool:
+        return False
+
     def hand_back(self) -> None:
         self._closed = True
         while self._inbox:
@@ -209,6 +219,11 @@ class ThreadLanes:
             late = [d for d in self.running() if d.started_at and time.monotonic() - d.started_at > limit]
             for delivery in late:
                 self._give_up(delivery)
+                if self.are_stuck():
+                    many, name = len(self._given_up), self._process.handler.name
+                    log.error("%d threads hang beyond their timeout, handler %s rests", many, name)
+            if self.are_stuck():
+                self._release_waiting()  # others have threads that do not hang
 
     def _give_up(self, delivery: Delivery) -> None:
         with self._lock:
@@ -229,8 +244,14 @@ class ThreadLanes:
     def waiting(self) -> int:
         return self._inbox.qsize()
 
+    def are_stuck(self) -> bool:
+        return self._places == 0
+
     def hand_back(self) -> None:
         self._closed = True
+        self._release_waiting()
+
+    def _release_waiting(self) -> None:
         while not self._inbox.empty():
             try:
                 delivery = self._inbox.get_nowait()

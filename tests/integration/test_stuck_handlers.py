@@ -96,3 +96,29 @@ def test_threads_that_hung_beyond_their_timeout_go_on_when_they_return(
 
     later = [number for number in seen if number >= MAX_STUCK_THREADS]
     assert later == list(range(MAX_STUCK_THREADS, MAX_STUCK_THREADS + 5))
+
+
+def test_a_daemon_whose_threads_all_hang_leaves_what_it_has_to_others(
+    running, publisher, inspect, keys, released, caplog
+):
+    router, seen = Router(), []
+    hangs = MAX_STUCK_THREADS
+
+    @router.on(Stuck, name="g", timeout=0.1, max_attempts=1)
+    def handle(event: Stuck) -> None:
+        if event.number < hangs:
+            released.wait()
+        else:
+            seen.append(event.number)
+
+    publisher.publish_many([Stuck(number=n) for n in range(hangs + 5)])
+    with running(router):
+        wait_until(lambda: inspect.xlen(keys.dead("g")) == hangs, "all of its threads hang")
+        with running(router, release=False):
+            wait_until(lambda: len(seen) == 5, "another daemon handles what it had in hand")
+            publisher.publish_many([Stuck(number=n) for n in range(100, 150)])
+            wait_until(lambda: len(seen) == 55, "and what comes later")
+            assert not released.is_set()
+
+    assert len(set(seen)) == 55
+    assert caplog.text.count("hang beyond their timeout") == 1
