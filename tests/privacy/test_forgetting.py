@@ -195,6 +195,14 @@ def test_what_was_tampered_with_or_moved_reads_as_forgotten(inspect, keys, store
     assert [stored.event.email for stored in store.feed()] == ["ada@example.org"] + [FORGOTTEN] * 6
 
 
+def test_what_a_handler_is_ordered_by_is_not_personal_as_it_is_kept_in_the_clear(server, namespace):
+    router = Router()
+    router.on(PersonRegistered, name="by-address", ordered="email")(lambda event: None)
+
+    with pytest.raises(RegistrationError, match="personal data in PersonRegistered"):
+        Daemon(router, url=server.url, namespace=namespace)
+
+
 def test_old_events_without_encryption_are_read(inspect, keys, store):
     inspect.xadd(keys.stream("PersonRegistered"), {"event": '{"payload": {"username": "a", "email": "a@b"}}'})
 
