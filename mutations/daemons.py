@@ -91,8 +91,8 @@ DAEMONS = [
     _python(
         "an entry is found guilty that never ran alone",
         "daemon/suspects",
-        "if row.count >= last and await consumer.client.run(consumer.pending.was_alone(row)):",
-        "if row.count >= last:",
+        "return row.count >= last and await self._consumer.client.run(pending.was_alone(row))",
+        "return row.count >= last",
         f"{SUSPECTS}test_what_a_dead_daemon_held_is_run_alone_before_it_can_be_found_guilty",
     ),
     Mutant(
@@ -122,6 +122,14 @@ DAEMONS = [
         "room = self._settings.prefetch",
         "tests/integration/test_read_ahead.py::"
         "test_a_daemon_never_holds_more_than_its_prefetch_and_keeps_the_order",
+    ),
+    _python(
+        "a suspect whose claim was not answered is judged as if it had run",
+        "daemon/suspects",
+        "is_own = row.holder == consumer.pending.consumer and",
+        "is_own = False and",
+        "tests/integration/test_lost_claims.py::"
+        "test_an_entry_whose_claim_was_not_answered_has_its_attempt_and_runs_alone[True-take-2]",
     ),
     _python(
         "no room is kept for a retry that is due",

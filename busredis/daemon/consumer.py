@@ -51,6 +51,8 @@ class Consumer:
         #: Whether a read or a claim got no answer, so that entries may be this consumer's that it knows nothing of.
         self._in_doubt = False
         self._reclaiming: set[tuple[str, bytes]] = set()
+        #: Suspects whose claim has no answer yet, or never got one, and whether it is to give them up.
+        self.unanswered: dict[tuple[str, bytes], bool] = {}
         self._stopping = False
         self._room = asyncio.Event()
         self._limit = min(32, settings.prefetch)
@@ -247,7 +249,7 @@ class Consumer:
     async def _recover_own(self) -> None:
         """Takes what was delivered to this consumer in a reply that got lost. Raises ServerError: then all is to be done again."""
         for row in await self.client.run(self.pending.own()):
-            if (row.stream, row.id) not in self.settler.held:
+            if not any((row.stream, row.id) in known for known in (self.settler.held, self.unanswered)):
                 await self.reclaim(row, 0, row.count)
         self._in_doubt = False
 

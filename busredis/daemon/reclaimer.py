@@ -71,7 +71,7 @@ class Reclaimer:
                 return soonest
             if is_waiting(row.holder):
                 soonest = min(soonest, await self._take_waiting(row))
-            elif row.holder != consumer.pending.consumer:
+            elif row.holder != consumer.pending.consumer or (row.stream, row.id) in consumer.unanswered:
                 suspects.append(row)
             elif (row.stream, row.id) not in consumer.settler.held:
                 await consumer.reclaim(row, self._lease_ms, row.count)
