@@ -21,9 +21,9 @@ def publisher(server, namespace, inspect):
 
 @pytest.mark.parametrize("max_attempts", [1, 3])
 @pytest.mark.parametrize("ordered", [False, True])
-def test_what_a_consumer_with_any_name_left_behind_is_taken_over(
+def test_what_a_consumer_with_any_name_left_behind_is_taken_over(  # noqa: PLR0917
     server, namespace, publisher, inspect, keys, ordered, max_attempts
-):  # noqa: PLR0917
+):
     router, seen = Router(), []
 
     @router.on(Borrowed, name="g", ordered=ordered, max_attempts=max_attempts)
