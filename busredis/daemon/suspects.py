@@ -38,17 +38,17 @@ class Suspects:
                 await self._give_up(row)
                 return
             count = row.count if is_own or row.count >= last else row.count + 1
-            alone = count >= last
-            if alone:
+            is_last = alone = count >= last
+            if is_last:
                 self._gate.close()
-                await self._quiet()
+                alone = await self._quiet()
             try:
                 delivery = await self._claim(row, count, alone=alone)
                 if delivery is not None:
                     await self._run(delivery)
                     await consumer.settler.flush()
             finally:
-                if alone:
+                if is_last:
                     self._gate.open()
 
     async def _is_guilty(self, row: Row, last: int) -> bool:
@@ -101,8 +101,11 @@ class Suspects:
                 raise
             return RELEASE
 
-    async def _quiet(self) -> None:
-        """Waits until nothing runs in this process, at most for a lease."""
+    async def _quiet(self) -> bool:
+        """Waits until nothing runs in this process, at most for a lease; false if something still does."""
         until = time.monotonic() + self._longest_quiet
-        while any(lanes.running() for lanes in self._gate.lanes) and time.monotonic() < until:
+        while any(lanes.running() for lanes in self._gate.lanes):
+            if time.monotonic() > until:
+                return False
             await asyncio.sleep(0.01)
+        return True

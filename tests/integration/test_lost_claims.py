@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -27,20 +28,21 @@ FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease
 
 @pytest.fixture
 def inherited(server, namespace, keys, inspect):
-    """An entry that a daemon died with; says how often it had been delivered."""
+    """An entry that a daemon died with, as soon as what this returns is not called any more; of so many deliveries."""
+    client = Client(server.url)
 
-    def leave(delivered: int) -> None:
+    def leave(delivered: int) -> Callable[[], object]:
         with Publisher(server.url, namespace=namespace) as publisher:
             publisher.publish(Inherited(number=7, aggregate_type="I", aggregate_id="7"))
-        client = Client(server.url)
         ghost = Pending(keys, "g", "ghost", [keys.stream("Inherited")])
         client.run(ghost.ensure("0-0", restore=False))
         client.run(ghost.read(ghost.streams, 1, None))
         [row] = client.run(ghost.own())
         client.run(ghost.claim(row, 0, delivered))
-        client.close()
+        return lambda: client.run(ghost.renew_own())
 
-    return leave
+    yield leave
+    client.close()
 
 
 @pytest.mark.parametrize("delivered", [1, 2])
@@ -84,3 +86,37 @@ def test_an_entry_whose_claim_was_not_answered_has_its_attempt_and_runs_alone(  
     assert proxy.lost_replies == 1
     assert (attempts, beside) == ([2], [0])
     assert inspect.xlen(keys.dead("g")) == 0
+
+
+def test_an_entry_beside_which_something_ran_is_not_noted_to_have_run_alone(
+    server, namespace, keys, inspect, inherited
+):
+    """What runs for longer than a lease is not waited for: if it kills the process, the entry beside it is innocent."""
+    router, notes, long_runs, done = Router(), [], threading.Event(), threading.Event()
+
+    @router.on(Inherited, name="g", max_attempts=2)
+    async def suspect(event: Inherited) -> None:
+        notes.extend(inspect.hkeys(keys.failures("g")))
+        done.set()
+
+    @router.on(Bystander, name="long")
+    def bystander(event: Bystander) -> None:
+        long_runs.set()
+        done.wait(20)
+
+    is_alive = inherited(2)
+    with Publisher(server.url, namespace=namespace) as publisher:
+        publisher.publish(Bystander())
+    daemon = Daemon(router, url=server.url, namespace=namespace, **FAST)
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    try:
+        wait_until(lambda: is_alive() or long_runs.is_set(), "something runs")
+        wait_until(done.is_set, "the suspect has run")
+        wait_until(lambda: inspect.xpending(keys.stream("Inherited"), "g")["pending"] == 0, "it is settled")
+    finally:
+        done.set()
+        daemon.stop()
+        thread.join(timeout=20)
+
+    assert notes == []
