@@ -84,8 +84,8 @@ DAEMONS = [
     _python(
         "a suspect does not wait for what runs already",
         "daemon/suspects",
-        "                await self._quiet()\n",
-        "",
+        "alone = await self._quiet()",
+        "alone = True",
         f"{FENCES}test_the_last_attempt_of_a_suspect_runs_with_nothing_beside_it",
     ),
     _python(
