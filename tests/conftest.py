@@ -6,6 +6,7 @@ import hypothesis
 import pytest
 import redis
 
+from busredis.client import Client
 from busredis.keys import Keys
 from tests.servers import TestServer, chosen_server
 
@@ -38,6 +39,14 @@ def inspect(server: TestServer, keys: Keys) -> Iterator[redis.Redis]:
         yield client
         found = [key.decode() for key in client.scan_iter(f"*{keys.namespace}*", count=1000)]
         assert [key for key in found if not keys.known(key)] == []
+
+
+@pytest.fixture
+def client(server: TestServer) -> Iterator[Client]:
+    """What the library itself talks to a server with."""
+    made = Client(server.url)
+    yield made
+    made.close()
 
 
 @pytest.fixture

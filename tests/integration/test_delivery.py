@@ -4,12 +4,13 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
-from busredis import Context, Daemon, DomainEvent, Publisher, Reject, Retry, Router, Skip
+from busredis import Context, Daemon, DomainEvent, Reject, Retry, Router, Skip
 from busredis.keys import Keys
+from tests.integration.conftest import FAST
 from tests.waiting import wait_until
 
 
@@ -19,25 +20,6 @@ class Paid(DomainEvent):
 
 class Refunded(DomainEvent):
     amount: int = 0
-
-
-FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=1)}
-
-
-@pytest.fixture
-def run(server, namespace):
-    """Runs the handlers of a router until nothing is left."""
-
-    def run_until_empty(router: Router, **options) -> None:
-        Daemon(router, url=server.url, namespace=namespace, burst=True, **(FAST | options)).run()
-
-    return run_until_empty
-
-
-@pytest.fixture
-def publisher(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield publisher
 
 
 def pending(inspect, keys: Keys, event_type: str, group: str) -> int:

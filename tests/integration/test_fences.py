@@ -8,8 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from busredis import Context, Daemon, DomainEvent, Publisher, Router
-from busredis.client import Client
+from busredis import Context, Daemon, DomainEvent, Router
 from busredis.dead_letters import DeadLetters
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
@@ -26,19 +25,6 @@ class Crowd(DomainEvent):
 
 
 FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=0.5)}
-
-
-@pytest.fixture
-def publisher(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield publisher
-
-
-@pytest.fixture
-def client(server):
-    client = Client(server.url)
-    yield client
-    client.close()
 
 
 @pytest.fixture

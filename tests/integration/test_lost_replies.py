@@ -29,12 +29,6 @@ def proxy(server):
         yield running
 
 
-@pytest.fixture
-def publisher(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield publisher
-
-
 def test_what_came_in_a_lost_reply_is_taken_up_long_before_the_lease_ends(proxy, namespace, publisher):
     router, seen = Router(), Counter()
 

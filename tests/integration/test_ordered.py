@@ -12,7 +12,6 @@ from typing import Self
 import pytest
 
 from busredis import Context, Daemon, DomainEvent, Publisher, Reject, Retry, Router, Skip
-from busredis.client import Client
 from busredis.daemon import intake
 from busredis.daemon.ownership import Ownership, Share
 from busredis.daemon.shadow import Shadow
@@ -25,6 +24,7 @@ from busredis.errors import CommandRefused, RegistrationError
 from busredis.groups import find_groups, prune
 from busredis.replay import move
 from busredis.settings import Settings
+from tests.integration.conftest import FAST
 from tests.proxy import Proxy
 from tests.waiting import wait_until
 
@@ -45,7 +45,6 @@ class OrderShipped(DomainEvent):
 
 
 TYPES = (OrderPlaced, OrderPaid, OrderShipped)
-FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=1)}
 LATER = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=30)}
 
 
@@ -73,27 +72,6 @@ class Running:
             self.daemon.stop()
         self.thread.join(timeout=20)
         assert not self.thread.is_alive()
-
-
-@pytest.fixture
-def publisher(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield publisher
-
-
-@pytest.fixture
-def run(server, namespace):
-    def run_until_empty(router: Router, **options) -> None:
-        Daemon(router, url=server.url, namespace=namespace, burst=True, **(FAST | options)).run()
-
-    return run_until_empty
-
-
-@pytest.fixture
-def client(server):
-    client = Client(server.url)
-    yield client
-    client.close()
 
 
 def numbers(inspect, keys, group: str, order: str) -> list[int]:

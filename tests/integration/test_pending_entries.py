@@ -5,8 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from busredis import Context, Daemon, DomainEvent, Publisher, Router
-from busredis.client import Client
+from busredis import Context, Daemon, DomainEvent, Router
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import PAGE, Pending
 from tests.waiting import wait_until
@@ -17,19 +16,6 @@ class Parked(DomainEvent):
 
 
 FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=0.5)}
-
-
-@pytest.fixture
-def publisher(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield publisher
-
-
-@pytest.fixture
-def client(server):
-    client = Client(server.url)
-    yield client
-    client.close()
 
 
 def read(client, keys, name: str, count: int) -> tuple[Pending, list[Delivery]]:

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 
 from busredis import Daemon, DomainEvent, EventStore, Publisher, Retention, Router
-from busredis.client import Client
 from busredis.commands import raw
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
@@ -42,13 +41,6 @@ FAST = {
     "trim_every": timedelta(seconds=0.1),
 }
 NOBODY_ELSE = timedelta(0)
-
-
-@pytest.fixture
-def client(server):
-    found = Client(server.url)
-    yield found
-    found.close()
 
 
 @pytest.fixture

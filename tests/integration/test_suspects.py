@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from busredis import Context, Daemon, DomainEvent, Publisher, Retry, Router
+from busredis import Context, Daemon, DomainEvent, Retry, Router
 from busredis.client import Client
 from busredis.delivery.pending import Pending
 from tests.waiting import wait_until
@@ -21,12 +21,6 @@ class Other(DomainEvent):
 
 
 FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=0.5)}
-
-
-@pytest.fixture
-def publisher(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield publisher
 
 
 def leave_behind(server, keys, count: int, *, delivered: int = 1) -> None:

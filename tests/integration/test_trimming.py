@@ -3,7 +3,6 @@
 import pytest
 
 from busredis import DomainEvent, EventStore, Publisher
-from busredis.client import Client
 from busredis.errors import CommandRefused, PositionGone
 from busredis.keys import just_before
 from busredis.retention import Limits, Trimmed, trim, trim_before, trim_page
@@ -15,13 +14,6 @@ class Leaf(DomainEvent):
 
 
 GROUP = "gardener"
-
-
-@pytest.fixture
-def client(server):
-    found = Client(server.url)
-    yield found
-    found.close()
 
 
 @pytest.fixture

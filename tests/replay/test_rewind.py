@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from busredis import Daemon, DomainEvent, Publisher, Router
-from busredis.client import Client
 from busredis.errors import ReplayRefused
 from busredis.keys import just_after
 from busredis.replay import left, move
@@ -18,13 +17,6 @@ class ReplayedPaid(DomainEvent):
 
 class ReplayedShipped(DomainEvent):
     order: str = ""
-
-
-@pytest.fixture
-def client(server):
-    made = Client(server.url)
-    yield made
-    made.close()
 
 
 @pytest.fixture

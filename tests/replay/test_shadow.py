@@ -6,7 +6,6 @@ import pytest
 
 from busredis import Daemon, DomainEvent, Publisher, Router
 from busredis.archiver import Archiver
-from busredis.client import Client
 from busredis.cold import Archive
 from busredis.daemon.shadow import Shadow
 from busredis.delivery.model import Delivery, Effect, Outcome, Verdict
@@ -26,13 +25,6 @@ class ShadowPaid(DomainEvent):
 
 class ShadowClosed(DomainEvent):
     account: str = ""
-
-
-@pytest.fixture
-def client(server):
-    made = Client(server.url)
-    yield made
-    made.close()
 
 
 @pytest.fixture
