@@ -7,8 +7,9 @@ on every server, and no retries, since a command that is sent again may run twic
 import asyncio
 import os
 from collections import deque
+from collections.abc import Coroutine
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import hiredis
 import redis
@@ -27,7 +28,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from busredis.cluster import Nodes
-from busredis.commands import Flow, Request
+from busredis.commands import Flow, Request, drive, drive_async
 from busredis.errors import (
     CommandRefused,
     ConnectionLost,
@@ -89,17 +90,7 @@ class Client:
 
     def run(self, flow: Flow[Result]) -> Result:
         """Raises ConnectionLost (NotSent if no connection was made), ServerUnavailable, GroupMissing, CommandRefused."""
-        try:
-            request = next(flow)
-            while True:
-                try:
-                    reply = self._exchange(request)
-                except ServerError as error:
-                    request = flow.throw(error)
-                else:
-                    request = flow.send(reply)
-        except StopIteration as stop:
-            return cast("Result", stop.value)
+        return drive(flow, self._exchange)
 
     def _exchange(self, request: Request) -> Any:
         link = self._link()
@@ -174,19 +165,9 @@ class AsyncClient:
             self._nodes = Nodes(servers, lambda node: AsyncClient(node, timeout=timeout, most=most))
             self._exchange = self._nodes.exchange_async  # type: ignore[method-assign]
 
-    async def run(self, flow: Flow[Result]) -> Result:
+    def run(self, flow: Flow[Result]) -> Coroutine[Any, Any, Result]:
         """Raises what Client.run raises. Cancelled, it closes its connection: a reply is never left to the next."""
-        try:
-            request = next(flow)
-            while True:
-                try:
-                    reply = await self._exchange(request)
-                except ServerError as error:
-                    request = flow.throw(error)
-                else:
-                    request = flow.send(reply)
-        except StopIteration as stop:
-            return cast("Result", stop.value)
+        return drive_async(flow, self._exchange)
 
     async def _exchange(self, request: Request) -> Any:
         if self._turns is not None:

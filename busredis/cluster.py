@@ -10,7 +10,7 @@ from binascii import crc_hqx
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from busredis.commands import Arg, Flow, Request
+from busredis.commands import Arg, Flow, Request, drive, drive_async
 from busredis.errors import CommandRefused, ConnectionLost, NotSent, ServerError, ServerUnavailable
 from busredis.url import Servers
 
@@ -236,40 +236,19 @@ class Nodes(Generic[Node]):
         self._servers, self._make = servers, make
         self._nodes: dict[str, Node] = {}
 
-    def _run(self, address: str, request: Request) -> Any:
+    def _run(self, step: tuple[str, Request]) -> Any:
+        address, request = step
         if address not in self._nodes:
             self._nodes[address] = self._make(self._servers.url(address))
         return self._nodes[address].run(_just(request))
 
     def exchange(self, request: Request) -> Any:
         """The reply, in blocking calls."""
-        steps = self.cluster.exchange(request)
-        try:
-            address, sent = next(steps)
-            while True:
-                try:
-                    reply = self._run(address, sent)
-                except ServerError as error:
-                    address, sent = steps.throw(error)
-                else:
-                    address, sent = steps.send(reply)
-        except StopIteration as stop:
-            return stop.value
+        return drive(self.cluster.exchange(request), self._run)
 
     async def exchange_async(self, request: Request) -> Any:
         """The reply, with awaits."""
-        steps = self.cluster.exchange(request)
-        try:
-            address, sent = next(steps)
-            while True:
-                try:
-                    reply = await self._run(address, sent)
-                except ServerError as error:
-                    address, sent = steps.throw(error)
-                else:
-                    address, sent = steps.send(reply)
-        except StopIteration as stop:
-            return stop.value
+        return await drive_async(self.cluster.exchange(request), self._run)
 
     def close(self) -> None:
         for node in list(self._nodes.values()):

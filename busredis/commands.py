@@ -4,14 +4,15 @@ A `Flow` is a generator that yields what is to be sent and is given the reply: `
 calls, `AsyncClient.run` with awaits. An error reply is thrown into the flow at its `yield`.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from busredis.errors import CommandRefused
 from busredis.lua import Source, load
 
 Result = TypeVar("Result")
+Step = TypeVar("Step")
 #: What can stand in a command.
 Arg = str | bytes | int | float
 
@@ -37,6 +38,38 @@ class Command(Generic[Result]):
     def __iter__(self) -> Flow[Result]:
         reply = yield Request((self.args,))
         return self.parse(reply)
+
+
+def drive(steps: Generator[Step, Any, Result], perform: Callable[[Step], Any]) -> Result:
+    """The result of a generator: what it yields is given to `perform`, and it is given the result, or the error."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                result = perform(step)
+            except Exception as error:  # noqa: BLE001 - the generator decides about it
+                step = steps.throw(error)
+            else:
+                step = steps.send(result)
+    except StopIteration as stop:
+        return cast("Result", stop.value)
+
+
+async def drive_async(
+    steps: Generator[Step, Any, Result], perform: Callable[[Step], Awaitable[Any]]
+) -> Result:
+    """As `drive`, with awaits."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                result = await perform(step)
+            except Exception as error:  # noqa: BLE001 - the generator decides about it
+                step = steps.throw(error)
+            else:
+                step = steps.send(result)
+    except StopIteration as stop:
+        return cast("Result", stop.value)
 
 
 def raw(*args: Arg) -> Command[Any]:

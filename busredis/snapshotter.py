@@ -103,6 +103,9 @@ class Snapshotter:
             return await self.refresh(aggregate)
         except ServerError:
             raise
-        except (BusError, ValueError) as error:
+        except BusError as error:
             log.error("%s %r cannot be snapshotted: %s", *aggregate, error)  # noqa: TRY400 - it has its sentence
-            return None
+        except Exception:
+            # An apply method of the user's: its bug is not to end the passes over all the others.
+            log.exception("%s %r cannot be snapshotted", *aggregate)
+        return None

@@ -6,16 +6,16 @@ sooner after there was something, more rarely while there is nothing.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from busredis.client import AsyncClient
-from busredis.commands import Arg, Flow, Request, many
+from busredis.commands import Arg, Flow, Request, drive_async, many
 from busredis.errors import ServerError
 
 Result = TypeVar("Result")
@@ -44,19 +44,9 @@ class SharedReader:
         self._wakes: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def run(self, flow: Flow[Result]) -> Result:
+    def run(self, flow: Flow[Result]) -> Coroutine[Any, Any, Result]:
         """The result of a read; raises what AsyncClient.run raises."""
-        try:
-            request = next(flow)
-            while True:
-                try:
-                    reply = await self._wish(request)
-                except ServerError as error:
-                    request = flow.throw(error)
-                else:
-                    request = flow.send(reply)
-        except StopIteration as stop:
-            return cast("Result", stop.value)
+        return drive_async(flow, self._wish)
 
     async def _wish(self, request: Request) -> Any:
         loop = asyncio.get_running_loop()

@@ -19,7 +19,13 @@ class Source:
         return cls(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+#: Scripts that append: all of them give ids out in one order, by the same lines.
+_APPENDING = frozenset({"append", "due"})
+
+
 @cache
 def load(name: str) -> Source:
-    """The script in `name`.lua."""
-    return Source.of(name, resources.files(__package__).joinpath(f"{name}.lua").read_text("utf-8"))
+    """The script in `name`.lua; one that appends with order.lua before it."""
+    names = ("order", name) if name in _APPENDING else (name,)
+    folder = resources.files(__package__)
+    return Source.of(name, "\n".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in names))

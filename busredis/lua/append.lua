@@ -31,13 +31,6 @@ if answered then
   end
 end
 
-local function info(key)
-  local reply, found = redis.pcall('XINFO', 'STREAM', key), {}
-  if reply.err then return nil, reply.err end
-  for i = 1, #reply, 2 do found[reply[i]] = reply[i + 1] end
-  return found
-end
-
 -- The versions of all aggregates are checked before anything is written.
 local aggregates, first_event = {}, 7 + 2 * tonumber(ARGV[6])
 
@@ -71,32 +64,17 @@ for i = 7, first_event - 1, 2 do
     source = source, position = position }
 end
 
--- Ids are put together from text: Lua would print and read a number of 13 digits for each.
-local time = redis.call('TIME')
-local ms, seq = time[1] .. string.sub(string.format('%06d', time[2]), 1, 3), 0
-local clock = redis.call('GET', KEYS[1])
-if clock then
-  local dash = string.find(clock, '-', 1, true)
-  local clock_ms = string.sub(clock, 1, dash - 1)
-  -- The clock of the server may step back; the order of ids may not.
-  if #clock_ms > #ms or (#clock_ms == #ms and clock_ms >= ms) then
-    ms, seq = clock_ms, string.sub(clock, dash + 1) + 1
-  end
-end
+local append, settle = in_order(KEYS[1], KEYS[3], ARGV[4], ARGV[5])
 
 -- What was written: the nth entry is `written[n]` in the stream `written_to[n]`.
-local ids, written, written_to, remember, references, in_a_row = {}, {}, {}, {}, {}, true
-
-local function next_id()
-  return ms .. '-' .. (seq < 1e14 and seq or string.format('%.0f', seq)) -- Lua writes 14 digits as they are
-end
+local ids, written, written_to, remember, references, is_keyed = {}, {}, {}, {}, {}, false
 
 local function undo(message)
   -- A script is not rolled back by the server: take back what this one wrote.
   local before, count = {}, {}
   for n, id in ipairs(written) do
     local stream = written_to[n]
-    before[stream], count[stream] = before[stream] or info(stream), (count[stream] or 0) + 1
+    before[stream], count[stream] = before[stream] or stream_info(stream), (count[stream] or 0) + 1
     redis.call('XDEL', stream, id)
   end
   for stream, was in pairs(before) do
@@ -110,34 +88,21 @@ local function undo(message)
   return redis.error_reply(message)
 end
 
-local function xadd(stream, id, json)
-  local reply = redis.pcall('XADD', stream, 'NOMKSTREAM', id, ARGV[4], json)
-  if reply then return reply end
-  -- A new stream: who merges all streams has to know of it before its first entry is there.
-  redis.call('SADD', KEYS[3], string.sub(stream, #ARGV[5] + 1))
-  return redis.pcall('XADD', stream, id, ARGV[4], json)
-end
-
 local function add(stream, json)
-  local id = next_id()
-  local reply = xadd(stream, id, json)
-  if type(reply) == 'table' and reply.err then
-    if string.find(reply.err, 'exhausted', 1, true) then return nil, 'EXHAUSTED ' .. stream .. ' holds the last id' end
-    if not string.find(reply.err, 'equal or smaller', 1, true) then return nil, reply.err end
-    -- Another program's XADD is ahead of our clock: go on behind it.
-    local last = info(stream)['last-generated-id']
-    local last_ms, last_seq = string.match(last, '^(%d+)-(%d+)$')
-    if #last_ms > 15 or #last_seq > 15 then return nil, 'EXHAUSTED ' .. stream .. ' holds id ' .. last end
-    if #ids > 0 then in_a_row = false end
-    ms, seq = last_ms, last_seq + 1
-    id = next_id()
-    reply = xadd(stream, id, json)
-    if type(reply) == 'table' and reply.err then return nil, reply.err end
-  end
+  local id, problem = append(stream, json)
+  if not id then return nil, problem end
   local n = #written + 1
   written[n], written_to[n] = id, stream
-  seq = seq + 1
   return id
+end
+
+-- Whether each id follows the one before it by one in its seq. Ids rise, so that the last one tells; those that a key
+-- had before are in any order.
+local function in_a_row()
+  if is_keyed or #ids == 0 then return false end
+  local ms, seq = string.match(ids[1], '^(%d+)-(%d+)$')
+  local last_ms, last_seq = string.match(ids[#ids], '^(%d+)-(%d+)$')
+  return ms == last_ms and last_seq - seq == #ids - 1
 end
 
 local function add_to(stream, aggregate, json)
@@ -158,7 +123,7 @@ local function add_one(where, json)
   local s, o, fingerprint = string.match(where, '^(%d+):(%d+):(.*)$')
   local once = KEYS[tonumber(o)]
   local known = remember[once] or redis.call('GET', once)
-  in_a_row = false
+  is_keyed = true
   if known then
     local known_id, known_print = string.match(known, '^(%S+) (.*)$')
     if known_print ~= fingerprint then return nil, 'REUSED ' .. (#ids + 1) end
@@ -188,9 +153,9 @@ end
 
 -- The events are there, and what a reference could be refused for was looked at before the first of them.
 for _, r in ipairs(references) do redis.call('RPUSH', r[1], r[2]) end
-if #written > 0 then redis.call('SET', KEYS[1], written[#written]) end
+settle()
 for once, value in pairs(remember) do redis.call('SET', once, value, 'PX', ARGV[3]) end
-local reply = in_a_row and ids[1] or table.concat(ids, ' ')
+local reply = in_a_row() and ids[1] or table.concat(ids, ' ')
 if #aggregates > 0 then
   local versions = {}
   for i, aggregate in ipairs(aggregates) do

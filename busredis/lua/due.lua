@@ -15,41 +15,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ids = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, ARGV[5])
 local appended, refused = 0, {}
 
-local ms, seq = now, 0
-
-local function begin()
-  local clock = redis.call('GET', KEYS[1])
-  if not clock then return end
-  local clock_ms, clock_seq = string.match(clock, '^(%d+)-(%d+)$')
-  -- The clock of the server may step back; the order of ids may not.
-  if tonumber(clock_ms) >= ms then ms, seq = tonumber(clock_ms), clock_seq + 1 end
-end
-
-local function xadd(stream, kind, json)
-  local id = string.format('%.0f-%.0f', ms, seq)
-  local reply = redis.pcall('XADD', stream, 'NOMKSTREAM', id, ARGV[1], json)
-  if reply then return reply end
-  -- A new stream: who merges all streams has to know of it before its first entry is there.
-  local known = redis.pcall('SADD', KEYS[2], kind)
-  if type(known) == 'table' then return known end
-  return redis.pcall('XADD', stream, id, ARGV[1], json)
-end
-
-local function add(stream, kind, json)
-  local reply = xadd(stream, kind, json)
-  if type(reply) == 'table' and string.find(reply.err or '', 'equal or smaller', 1, true) then
-    -- Another program's XADD is ahead of our clock: go on behind it.
-    local info, last = redis.call('XINFO', 'STREAM', stream), nil
-    for i = 1, #info, 2 do if info[i] == 'last-generated-id' then last = info[i + 1] end end
-    local last_ms, last_seq = string.match(last, '^(%d+)-(%d+)$')
-    if #last_ms > 15 or #last_seq > 15 then return nil, 'no id is left beyond ' .. last end
-    ms, seq = tonumber(last_ms), last_seq + 1
-    reply = xadd(stream, kind, json)
-  end
-  if type(reply) == 'table' then return nil, reply.err end
-  seq = seq + 1
-  return reply
-end
+-- Only what is due moves the clock and is worth a look at it.
+local add, settle
 
 local function append(id, value)
   if not value then
@@ -58,13 +25,13 @@ local function append(id, value)
   end
   local kind, fingerprint, json = string.match(value, '^(%S+) (%S+) (.*)$')
   local entry_id, problem = nil, 'it is not "<event type> <fingerprint or -> <JSON>"'
-  if kind then entry_id, problem = add(ARGV[2] .. kind, kind, json) end
+  if kind then entry_id, problem = add(ARGV[2] .. kind, json) end
   if not entry_id then
     -- Later: it must not be in the way of what can be appended. If this is refused too, the server takes no writes.
     redis.call('ZADD', KEYS[3], now + ARGV[6], id)
     return (kind or '?') .. ' ' .. problem
   end
-  redis.call('SET', KEYS[1], entry_id)
+  settle()
   redis.call('ZREM', KEYS[3], id)
   redis.call('HDEL', KEYS[4], id)
   -- Who schedules it again under its key, not knowing that it was due, is told so.
@@ -73,7 +40,7 @@ local function append(id, value)
 end
 
 if #ids > 0 then
-  begin()
+  add, settle = in_order(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
   local values = redis.call('HMGET', KEYS[4], unpack(ids))
   for i, id in ipairs(ids) do
     local problem = append(id, values[i])

@@ -1,13 +1,14 @@
 """The event store for asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from busredis.client import AsyncClient
+from busredis.commands import drive_async
 from busredis.errors import ServerError
 from busredis.events import DomainEvent
 from busredis.location import server_url
@@ -21,23 +22,6 @@ from busredis.store.recorder import Recorder, learning
 from busredis.store.tiers import find_archive, through
 
 Result = TypeVar("Result")
-
-
-async def drive(
-    steps: Generator[Operation, Any, Result], perform: Callable[[Operation], Awaitable[Any]]
-) -> Result:
-    """The result of steps, whose operations `perform` performs."""
-    try:
-        operation = next(steps)
-        while True:
-            try:
-                result = await perform(operation)
-            except Exception as error:  # noqa: BLE001 - the steps decide about it
-                operation = steps.throw(error)
-            else:
-                operation = steps.send(result)
-    except StopIteration as stop:
-        return cast("Result", stop.value)
 
 
 class AsyncEventStore:
@@ -60,7 +44,7 @@ class AsyncEventStore:
                 await self._perform(FindPartitions())
         if self._archive is None:
             return await self._perform(operation)
-        return await drive(through(self._archive, self._recorder, operation), self._perform)
+        return await drive_async(through(self._archive, self._recorder, operation), self._perform)
 
     async def _perform(self, operation: Operation) -> Any:
         if isinstance(operation, Blocking):
@@ -74,7 +58,7 @@ class AsyncEventStore:
 
     async def run(self, steps: Generator[Operation, Any, Result]) -> Result:
         """The result of steps, each of which is an operation."""
-        return await drive(steps, self.perform)
+        return await drive_async(steps, self.perform)
 
     async def append(
         self,

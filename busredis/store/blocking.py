@@ -1,14 +1,15 @@
 """The event store for programs without an event loop."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from busredis.client import Client
 from busredis.codec import Codec
+from busredis.commands import drive
 from busredis.errors import ServerError
 from busredis.events import DomainEvent
 from busredis.location import server_url
@@ -22,21 +23,6 @@ from busredis.store.recorder import Recorder, learning
 from busredis.store.tiers import find_archive, through
 
 Result = TypeVar("Result")
-
-
-def drive(steps: Generator[Operation, Any, Result], perform: Callable[[Operation], Any]) -> Result:
-    """The result of steps, whose operations `perform` performs."""
-    try:
-        operation = next(steps)
-        while True:
-            try:
-                result = perform(operation)
-            except Exception as error:  # noqa: BLE001 - the steps decide about it
-                operation = steps.throw(error)
-            else:
-                operation = steps.send(result)
-    except StopIteration as stop:
-        return cast("Result", stop.value)
 
 
 class BlockingStore:

@@ -26,13 +26,18 @@ WAIT = 0.5
 _LOOK = 20
 
 
+def _known(found: Horizon) -> set[str]:
+    # A class that this program has may be begun by another program, whose XADD tells nobody of it.
+    return {*found.types, *(cls.type_name for cls in registry)}
+
+
 class Feed:
     """Where one reader is. Each `page()` has the events that follow, in the order of their positions.
 
     What an append wrote is never skipped and never out of order: nothing is read above the horizon, up to which all
     streams are complete. Entries of other programs' `XADD *` are in order too, as long as the server's clock does not
-    step back. A type whose first entry another program adds while this feed follows is found within seconds, and its
-    entries come then.
+    step back. A type that only other programs write, and that this program has no class for, is looked for every few
+    seconds, and its entries come once it is found: as an error, which names it.
     """
 
     def __init__(
@@ -106,7 +111,7 @@ class Feed:
         found: Horizon = yield FindHorizon(self._partition)
         horizon = found.complete if self._upto is None else min(found.complete, self._upto, key=parse_id)
         self._horizon = max(horizon, self._horizon, key=parse_id)
-        for name in found.types if self._types is None else self._types:
+        for name in self._types if self._types is not None else _known(found):
             # A stream that was found late is read from where the feed began: late is better than never.
             if name not in self._reached:
                 self._reached[name], self._buffers[name] = self._start, deque()

@@ -79,7 +79,7 @@ class Horizon(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FindTypes:
-    """Looks for streams that other programs have begun, so that FindHorizon knows them."""
+    """Looks for streams that other programs have begun, so that FindHorizon knows them; at most every few seconds."""
 
     partition: int = 0
 

@@ -47,6 +47,8 @@ from busredis.store.rows import Rows
 
 #: Most bytes of events in one page; one event always fits.
 _PAGE_BYTES = 4 * 1_048_576
+#: Seconds between two looks through all keys for streams that other programs have begun.
+_TYPES_EVERY_S = 10.0
 #: What an append that took entries back leaves as the last removed one: see append.lua.
 _NOTHING_REMOVED = (0, 1)
 
@@ -69,6 +71,7 @@ class Recorder:
         self.codec = Codec(settings.max_event_bytes, vault_of(settings))
         self._settings = settings
         self._free: dict[Keys, list[Appender]] = {}
+        self._look_again: dict[Keys, float] = {}
 
     def lacks(self, operation: Operation) -> bool:
         """Whether FindPartitions has to be performed first."""
@@ -216,6 +219,11 @@ class Recorder:
         return max((reply.decode() for reply in replies if reply), key=parse_id, default=None)
 
     def _find_types(self, keys: Keys) -> Flow[None]:
+        # It goes through every key of the server, and a reader that polls begins a feed each time.
+        now = time.monotonic()
+        if now < self._look_again.get(keys, 0.0):
+            return
+        self._look_again[keys] = now + _TYPES_EVERY_S
         found = yield from scan(keys.every_stream)
         if found:
             yield from raw("SADD", keys.types, *map(keys.event_type, found))

@@ -182,7 +182,9 @@ def test_the_snapshot_daemon_takes_what_is_there_and_what_comes(busredis, reposi
         daemon.send_signal(signal.SIGTERM)
         _, err = daemon.communicate(timeout=30)
     assert daemon.returncode == 0, err.decode()
-    assert "pass done: 1 aggregates, 1 snapshots written, 0 could not be" in err.decode()
+    # The pass or the handler, whichever came first; that a pass alone does it is shown with --burst.
+    assert "pass done: 1 aggregates, " in err.decode()
+    assert "snapshots written, 0 could not be" in err.decode()
 
 
 def test_one_pass_and_the_events_in_a_burst(busredis, repository, inspect, keys):

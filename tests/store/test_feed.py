@@ -166,6 +166,25 @@ def test_a_feed_that_follows_an_empty_partition_sees_its_first_event(name, serve
     store.close()
 
 
+def test_a_reader_that_polls_does_not_go_through_all_keys_each_time_and_skips_nothing(
+    server, namespace, inspect, keys
+):
+    def scans():
+        return inspect.info("commandstats").get("cmdstat_scan", {"calls": 0})["calls"]
+
+    with make_store("redis", server.url, namespace) as store:
+        first = store.append(("Light", "a"), 0, [Red(number=1)]).positions[0]
+        assert [one.event.number for one in store.feed()] == [1]
+        before = scans()
+        for number in range(2, 22):
+            # The first entry of a type, by a program that tells nobody; then one of ours behind it.
+            inspect.xadd(keys.stream("Green"), {"event": f'{{"payload": {{"number": {number}}}}}'})
+            found = list(store.feed(first))
+            assert [one.event.number for one in found] == [number]
+            first = found[-1].position
+        assert scans() == before
+
+
 def test_every_type_that_an_append_begins_is_known_with_its_first_entry(server, namespace, inspect, keys):
     with make_store("redis", server.url, namespace) as store:
         store.append(("Light", "a"), 0, [Red(), Green()])
