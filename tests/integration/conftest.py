@@ -3,6 +3,9 @@ from datetime import timedelta
 import pytest
 
 from busredis import Daemon, Publisher, Router
+from busredis.client import Client
+from busredis.daemon.scheduler import append_due
+from busredis.settings import Settings
 
 FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=1)}
 
@@ -21,3 +24,11 @@ def run(server, namespace):
         Daemon(router, url=server.url, namespace=namespace, burst=True, **(FAST | options)).run()
 
     return run_until_empty
+
+
+@pytest.fixture
+def due(server, namespace, keys):
+    """Appends what is due, as a daemon does, and says what it did."""
+    client, settings = Client(server.url), Settings(url=server.url, namespace=namespace)
+    yield lambda who="d", **options: client.run(append_due(keys, settings, who, **options))
+    client.close()
