@@ -1,12 +1,11 @@
 """Events of orders for ordered handlers, the daemons that run these, and what to look at afterwards."""
 
 import json
-import threading
 from datetime import timedelta
-from typing import Self
 
 from busredis import Context, Daemon, DomainEvent, Router
 from tests.integration.conftest import FAST
+from tests.integration.running import Running
 
 
 class OrderPlaced(DomainEvent):
@@ -33,25 +32,8 @@ def event(number: int, order: str, **more) -> DomainEvent:
     return TYPES[number % 3](order=order, number=number, aggregate_id=order, aggregate_type="Order", **more)
 
 
-class Running:
-    """A daemon in a thread of this process."""
-
-    def __init__(self, url: str, namespace: str, router: Router, **options) -> None:
-        self.daemon = Daemon(router, url=url, namespace=namespace, **(FAST | options))
-        self.thread = threading.Thread(target=self.daemon.run)
-
-    def __enter__(self) -> Self:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        if self.thread.is_alive():
-            self.daemon.stop()
-        self.thread.join(timeout=20)
-        assert not self.thread.is_alive()
+def running(url: str, namespace: str, router: Router, **options) -> Running:
+    return Running(Daemon(router, url=url, namespace=namespace, **(FAST | options)))
 
 
 def numbers(inspect, keys, group: str, order: str) -> list[int]:

@@ -10,6 +10,7 @@ import pytest
 from busredis import Context, Daemon, Reject, Retry, Router, Skip
 from tests.integration.conftest import FAST
 from tests.integration.payments import Paid, Refunded, letters, pending
+from tests.integration.running import Running
 from tests.waiting import wait_until
 
 
@@ -141,12 +142,8 @@ def test_a_retry_waits_its_backoff_across_a_restart_of_the_daemon(
             raise ValueError
 
     publisher.publish(Paid())
-    first = Daemon(router, url=server.url, namespace=namespace, **FAST)
-    thread = threading.Thread(target=first.run)
-    thread.start()
-    wait_until(lambda: inspect.exists(keys.failures("patient")), "the entry waits")
-    first.stop()
-    thread.join()
+    with Running(Daemon(router, url=server.url, namespace=namespace, **FAST)):
+        wait_until(lambda: inspect.exists(keys.failures("patient")), "the entry waits")
     Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
 
     assert len(times) == 2

@@ -13,6 +13,7 @@ from busredis.dead_letters import DeadLetters
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
 from busredis.errors import CommandRefused
+from tests.integration.running import Running
 from tests.waiting import wait_until
 
 
@@ -202,14 +203,8 @@ def test_the_last_attempt_of_a_suspect_runs_with_nothing_beside_it(
     publisher.publish(Guarded())
     read(client, reader("ghost"))
     publisher.publish_many([Crowd(number=n) for n in range(2_000)])
-    daemon = Daemon(router, url=server.url, namespace=namespace, **FAST)
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
+    with Running(Daemon(router, url=server.url, namespace=namespace, **FAST)):
         wait_until(done.is_set, "the suspect has run", 10)
-    finally:
-        daemon.stop()
-        thread.join(timeout=20)
 
     assert crowd["started"] > 0
     assert beside == [0, 0]
@@ -231,17 +226,10 @@ def test_a_slow_handler_keeps_its_lease_while_the_loop_is_free(
 
     router.on(Guarded, name="g")(slow if colour == "sync" else slow_async)
     publisher.publish(Guarded(number=1))
-    rivals = [Daemon(router, url=server.url, namespace=namespace, **FAST) for _ in range(2)]
-    threads = [threading.Thread(target=daemon.run) for daemon in rivals]
-    for thread in threads:
-        thread.start()
-    try:
+    one, rival = (Daemon(router, url=server.url, namespace=namespace, **FAST) for _ in range(2))
+    with Running(one), Running(rival):
         wait_until(lambda: runs, "it runs")
         wait_until(lambda: inspect.xpending(keys.stream("Guarded"), "g")["pending"] == 0, "it is done")
-    finally:
-        for daemon, thread in zip(rivals, threads, strict=True):
-            daemon.stop()
-            thread.join(timeout=20)
 
     assert runs == [1]
 
@@ -258,12 +246,7 @@ def test_what_a_daemon_holds_and_knows_nothing_of_is_run_once_its_lease_has_ende
     daemon = Daemon(router, url=server.url, namespace=namespace, **FAST)
     publisher.publish(Guarded(number=7))
     read(client, reader(daemon.name))
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
+    with Running(daemon):
         wait_until(lambda: seen, "the entry is run", 10)
-    finally:
-        daemon.stop()
-        thread.join(timeout=20)
 
     assert seen == [(7, 1)]

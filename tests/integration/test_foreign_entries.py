@@ -1,12 +1,12 @@
 """Entries, groups and streams that other programs wrote, damaged or took away, under a running handler."""
 
-import threading
 from collections import Counter
 from datetime import UTC, datetime
 
 from busredis import Context, Daemon, DomainEvent, Router
 from tests.integration.conftest import FAST
 from tests.integration.payments import Paid, Refunded, letters, pending
+from tests.integration.running import Running
 from tests.waiting import wait_until
 
 BAD = {
@@ -89,21 +89,15 @@ def test_a_lost_group_is_restored_and_nothing_open_is_skipped(server, namespace,
     async def ledger(event: Paid | Refunded) -> None:
         seen[event.amount] += 1
 
-    daemon = Daemon(router, url=server.url, namespace=namespace, **FAST)
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    publisher.publish(Paid(amount=1))
-    wait_until(lambda: seen[1], "the first is handled")
-    inspect.xgroup_destroy(keys.stream("Paid"), "ledger")
-    publisher.publish(Paid(amount=2))
-    wait_until(lambda: seen[2], "the second is handled")
-    inspect.delete(keys.stream("Paid"))
-    publisher.publish(Paid(amount=3))
-    wait_until(lambda: seen[3], "the third is handled")
-    daemon.stop()
-    thread.join()
-
-    assert not thread.is_alive()
+    with Running(Daemon(router, url=server.url, namespace=namespace, **FAST)):
+        publisher.publish(Paid(amount=1))
+        wait_until(lambda: seen[1], "the first is handled")
+        inspect.xgroup_destroy(keys.stream("Paid"), "ledger")
+        publisher.publish(Paid(amount=2))
+        wait_until(lambda: seen[2], "the second is handled")
+        inspect.delete(keys.stream("Paid"))
+        publisher.publish(Paid(amount=3))
+        wait_until(lambda: seen[3], "the third is handled")
 
 
 def test_an_entry_deleted_while_it_waited_is_a_dead_letter_that_says_so(run, publisher, inspect, keys):

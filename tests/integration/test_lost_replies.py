@@ -11,6 +11,7 @@ from busredis.append import Appender
 from busredis.client import Client
 from busredis.errors import CommandRefused
 from busredis.settings import Settings
+from tests.integration.running import Running
 from tests.proxy import Proxy
 from tests.waiting import wait_until
 
@@ -68,10 +69,7 @@ def test_an_acknowledgement_survives_a_server_that_is_away(
         started.set()
         release.wait(30)
 
-    daemon = Daemon(router, url=proxy.url, namespace=namespace, **PATIENT)
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
+    with Running(Daemon(router, url=proxy.url, namespace=namespace, **PATIENT)):
         publisher.publish(Minted(number=1))
         assert started.wait(20)
         proxy.refuse()
@@ -79,9 +77,6 @@ def test_an_acknowledgement_survives_a_server_that_is_away(
         wait_until(lambda: "settling of g waits for the server" in caplog.text, "it is away", 10)
         proxy.accept()
         wait_until(lambda: inspect.xpending(keys.stream("Minted"), "g")["pending"] == 0, "acknowledged", 10)
-    finally:
-        daemon.stop()
-        thread.join(timeout=20)
 
     assert runs == {1: 1}
 

@@ -16,7 +16,7 @@ from busredis.daemon.tenure import Tenure
 from busredis.replay import move
 from busredis.settings import Settings
 from tests.integration.conftest import FAST
-from tests.integration.orders import TYPES, Running, appends, event, numbers, pending
+from tests.integration.orders import TYPES, appends, event, numbers, pending, running
 from tests.proxy import Proxy
 from tests.waiting import wait_until
 
@@ -61,7 +61,7 @@ def test_events_of_a_key_are_handled_in_total_order_over_types_while_publishers_
                 publisher.publish_many([event(number, order) for order in orders[part::4]])
 
     publishing = [threading.Thread(target=publish, args=(part,)) for part in range(4)]
-    with Running(server.url, namespace, router):
+    with running(server.url, namespace, router):
         for thread in publishing:
             thread.start()
         for thread in publishing:
@@ -132,7 +132,7 @@ def test_a_lost_group_is_restored_and_goes_on_in_order(server, namespace, publis
     router = Router()
     router.on(*TYPES, name="g", ordered=True)(appends("g"))
 
-    with Running(server.url, namespace, router):
+    with running(server.url, namespace, router):
         publisher.publish_many([event(n, "a") for n in range(30)])
         wait_until(lambda: numbers(inspect, keys, "g", "a") == list(range(30)), "it is handled")
         reached = inspect.xinfo_stream(keys.stream("OrderPaid"))["last-generated-id"]
@@ -155,7 +155,7 @@ def test_a_lost_reply_to_the_owner_costs_neither_an_event_nor_the_order(
         attempts[ctx.attempt] += 1
         appends("g")(event, ctx)
 
-    with Proxy(server.port) as proxy, Running(proxy.url, namespace, router):
+    with Proxy(server.port) as proxy, running(proxy.url, namespace, router):
         for round_ in range(10):
             proxy.cut_before_reply(1, needle=command)
             first = round_ * 20

@@ -13,7 +13,7 @@ from busredis.delivery.ordered_pending import OrderedPending, OwnershipLost, Tak
 from busredis.delivery.pending import Row
 from busredis.errors import CommandRefused
 from busredis.groups import find_groups, prune
-from tests.integration.orders import LATER, TYPES, OrderPlaced, Running, appends, event, numbers, pending
+from tests.integration.orders import LATER, TYPES, OrderPlaced, appends, event, numbers, pending, running
 from tests.waiting import wait_until
 
 
@@ -32,7 +32,7 @@ def test_attempts_are_counted_by_the_server_over_owners(server, namespace, publi
 
     publisher.publish(event(0, "a"))
     for attempt in (1, 2, 3, 4):
-        with Running(server.url, namespace, router()):
+        with running(server.url, namespace, router()):
             wait_until(lambda a=attempt: len(attempts) >= a, "the next attempt")
     wait_until(lambda: inspect.xlen(keys.dead("g")) == 1, "it is dead")
 
@@ -60,9 +60,9 @@ def test_a_stopped_owner_hands_over_at_once_and_what_it_did_not_start_is_handled
     orders = [f"o-{n}" for n in range(10)]
     publisher.publish_many([event(n, order) for n in range(60) for order in orders])
     # The lease is far longer than this test may take: only a hand-over makes the second the owner.
-    with Running(server.url, namespace, router("first"), **LATER) as first:
+    with running(server.url, namespace, router("first"), **LATER) as first:
         wait_until(lambda: len(tokens["first"]) > 50, "the first is at work")
-        with Running(server.url, namespace, router("second"), **LATER):
+        with running(server.url, namespace, router("second"), **LATER):
             wait_until(
                 lambda: any(f.startswith(b"standby:") for f in inspect.hkeys(keys.owner("g"))),
                 "one stands by",
@@ -91,9 +91,9 @@ def test_groups_are_balanced_over_daemons(server, namespace, publisher, inspect,
         owners = Counter(inspect.hget(keys.owner(f"g{number}"), "owner") for number in range(4))
         return sorted(owners.values())
 
-    with Running(server.url, namespace, router()):
+    with running(server.url, namespace, router()):
         wait_until(lambda: owned() == [4], "the first owns all")
-        with Running(server.url, namespace, router()):
+        with running(server.url, namespace, router()):
             wait_until(lambda: owned() == [2, 2], "each owns two")
         wait_until(
             lambda: owned() == [4] and inspect.hget(keys.owner("g0"), "owner") != b"",
@@ -109,7 +109,7 @@ def test_the_token_rises_also_after_everything_was_flushed(server, namespace, pu
     async def handle(event, ctx: Context) -> None:
         tokens.append(ctx.fencing_token)
 
-    with Running(server.url, namespace, router):
+    with running(server.url, namespace, router):
         for number in range(2):
             publisher.publish(event(number, "a"))
             wait_until(lambda n=number: len(tokens) == n + 1, "it is handled")

@@ -4,7 +4,7 @@ import threading
 
 from busredis import Context, Reject, Router
 from busredis.dead_letters import DeadLetters, retry_all
-from tests.integration.orders import TYPES, Running, appends, event, letters, numbers, pending
+from tests.integration.orders import TYPES, appends, event, letters, numbers, pending, running
 from tests.waiting import wait_until
 
 
@@ -66,7 +66,7 @@ def test_letters_are_retried_in_order_while_the_owner_runs_and_more_is_published
             raise ValueError("broken")
         appends("g")(event, ctx)
 
-    with Running(server.url, namespace, router):
+    with running(server.url, namespace, router):
         publisher.publish_many([event(n, "bad") for n in range(30)])
         wait_until(lambda: inspect.xlen(keys.dead("g")) == 30, "all are parked")
         broken[0] = False

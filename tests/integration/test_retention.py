@@ -20,6 +20,7 @@ from busredis.retention import (
 )
 from busredis.status import read_status
 from tests.integration.retained import Discarded, Stored
+from tests.integration.running import Running
 from tests.waiting import wait_until
 
 FAST = {
@@ -197,22 +198,16 @@ def test_daemons_trim_what_their_program_says_and_nothing_that_is_unhandled(
             gate.wait(20)
         seen.append(event.number)
 
-    daemons = [
+    one, other = (
         Daemon(router, url=server.url, namespace=namespace, retention={Stored: Retention(acked=True)}, **FAST)
         for _ in range(2)
-    ]
-    threads = [threading.Thread(target=daemon.run) for daemon in daemons]
-    for thread in threads:
-        thread.start()
-    wait_until(lambda: inspect.hget(keys.retention, "Stored") == b"acked", "the retention is set")
-    wait_until(lambda: inspect.xlen(keys.stream("Stored")) < 10, "something is trimmed")
-    assert 5 in numbers(inspect, keys)
-    gate.set()
-    wait_until(lambda: inspect.xlen(keys.stream("Stored")) == 0, "all is handled and trimmed")
-    for daemon in daemons:
-        daemon.stop()
-    for thread in threads:
-        thread.join()
+    )
+    with Running(one), Running(other):
+        wait_until(lambda: inspect.hget(keys.retention, "Stored") == b"acked", "the retention is set")
+        wait_until(lambda: inspect.xlen(keys.stream("Stored")) < 10, "something is trimmed")
+        assert 5 in numbers(inspect, keys)
+        gate.set()
+        wait_until(lambda: inspect.xlen(keys.stream("Stored")) == 0, "all is handled and trimmed")
 
     assert sorted(seen) == list(range(10))
 

@@ -10,6 +10,7 @@ from busredis.daemon.scheduler import append_due
 from busredis.keys import parse_id
 from busredis.settings import Settings
 from tests.integration.reminders import FUTURE, Asked, Reminded, events
+from tests.integration.running import Running
 from tests.proxy import Proxy
 from tests.waiting import wait_until
 
@@ -124,17 +125,16 @@ def test_a_daemon_appends_what_falls_due_while_it_runs_also_after_trouble_with_t
     async def is_reminded(event: Reminded) -> None:
         seen.append(event.number)
 
-    with Proxy(server.port) as proxy, Publisher(server.url, namespace=namespace) as publisher:
-        daemon = Daemon(router, url=proxy.url, namespace=namespace, **FAST)
-        thread = threading.Thread(target=daemon.run)
-        thread.start()
+    with (
+        Proxy(server.port) as proxy,
+        Publisher(server.url, namespace=namespace) as publisher,
+        Running(Daemon(router, url=proxy.url, namespace=namespace, **FAST)),
+    ):
         for number in range(20):
             publisher.schedule(Reminded(number=number), delay=random.uniform(0, 0.5))
             if number % 5 == 0:
                 proxy.cut_before_reply(needle=b"EVALSHA")
         wait_until(lambda: sorted(set(seen)) == list(range(20)), "all are handled")
-        daemon.stop()
-        thread.join()
 
     assert sorted(event.number for event in events(inspect, keys)) == list(range(20))
     assert not inspect.exists(keys.lease("schedule"))

@@ -9,6 +9,7 @@ import pytest
 from busredis import Context, Daemon, DomainEvent, Retry, Router
 from busredis.client import Client
 from busredis.delivery.pending import Pending
+from tests.integration.running import Running
 from tests.waiting import wait_until
 
 
@@ -115,18 +116,12 @@ def test_a_failure_on_a_stream_that_is_gone_does_not_stop_the_settling_of_others
         seen.append(event.number)
 
     publisher.publish(Held())
-    daemon = Daemon(router, url=server.url, namespace=namespace, **FAST)
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    wait_until(lambda: inspect.type(keys.stream("Held")) == b"string", "the stream is gone")
-    inspect.delete(keys.stream("Held"))
-    publisher.publish_many([Other(number=n) for n in range(3)])
-    wait_until(lambda: seen == [0, 1, 2], "the others are handled")
-    wait_until(lambda: inspect.xpending(keys.stream("Other"), "g")["pending"] == 0, "and acknowledged")
-    daemon.stop()
-    thread.join(timeout=20)
-
-    assert not thread.is_alive()
+    with Running(Daemon(router, url=server.url, namespace=namespace, **FAST)):
+        wait_until(lambda: inspect.type(keys.stream("Held")) == b"string", "the stream is gone")
+        inspect.delete(keys.stream("Held"))
+        publisher.publish_many([Other(number=n) for n in range(3)])
+        wait_until(lambda: seen == [0, 1, 2], "the others are handled")
+        wait_until(lambda: inspect.xpending(keys.stream("Other"), "g")["pending"] == 0, "and acknowledged")
 
 
 def test_a_retry_that_counts_no_attempt_leaves_no_note_behind(server, namespace, publisher, inspect, keys):
