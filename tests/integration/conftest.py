@@ -2,26 +2,22 @@ from datetime import timedelta
 
 import pytest
 
-from busredis import Daemon, Publisher, Router
+from busredis import Daemon, Router
 from busredis.client import Client
 from busredis.daemon.scheduler import append_due
 from busredis.settings import Settings
 
 FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=1)}
-
-
-@pytest.fixture
-def publisher(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield publisher
+#: With a lease that a test can wait for the end of.
+BRIEF = FAST | {"lease": timedelta(seconds=0.5)}
 
 
 @pytest.fixture
 def run(server, namespace):
     """Runs the handlers of a router until nothing is left."""
 
-    def run_until_empty(router: Router, **options) -> None:
-        Daemon(router, url=server.url, namespace=namespace, burst=True, **(FAST | options)).run()
+    def run_until_empty(router: Router, url: str = server.url, **options) -> None:
+        Daemon(router, url=url, namespace=namespace, burst=True, **(FAST | options)).run()
 
     return run_until_empty
 

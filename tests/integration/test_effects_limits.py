@@ -1,7 +1,6 @@
 """Effects on a server that has no memory left, or refuses them to the user: foreseen, or told and never repeated."""
 
 import logging
-from datetime import timedelta
 
 import pytest
 import redis
@@ -9,10 +8,9 @@ import redis
 from busredis import Context, Daemon, Publisher, Router
 from busredis.errors import ServerUnavailable
 from busredis.keys import Keys
+from tests.integration.conftest import BRIEF
 from tests.integration.hand import Entered, Hand
 from tests.servers import TestServer, chosen_server, server_binary
-
-FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=0.5)}
 
 
 def test_without_memory_nothing_is_done_until_there_is_some(tmp_path):
@@ -82,7 +80,7 @@ def test_only_whose_effects_the_server_does_not_take_has_failed(tmp_path):
 
         with Publisher(server.url) as publisher:
             publisher.publish_many([Entered(cents=n) for n in range(6)])
-        Daemon(router, url=url, burst=True, **FAST).run()
+        Daemon(router, url=url, burst=True, **BRIEF).run()
 
         assert inspect.get(Keys().view("count")) == b"5"
         [(_, letter)] = inspect.xrange(Keys().dead("mixed"))
@@ -104,7 +102,7 @@ def test_effects_that_were_applied_in_part_are_told_and_never_repeated(tmp_path,
         with Publisher(server.url) as publisher:
             publisher.publish(Entered())
         with caplog.at_level(logging.ERROR):
-            Daemon(router, url=server.url.replace("127.0.0.1", "bus:x@127.0.0.1"), burst=True, **FAST).run()
+            Daemon(router, url=server.url.replace("127.0.0.1", "bus:x@127.0.0.1"), burst=True, **BRIEF).run()
 
         assert runs == [1]
         assert inspect.get(Keys().view("n")) == b"1"

@@ -32,9 +32,9 @@ NOBODY_ELSE = timedelta(0)
 
 
 @pytest.fixture
-def stored(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        return publisher.publish_many([Stored(number=number) for number in range(10)])
+def stored(publisher):
+    """The ids of ten entries."""
+    return publisher.publish_many([Stored(number=number) for number in range(10)])
 
 
 def apply(client, keys):

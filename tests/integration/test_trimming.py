@@ -17,10 +17,9 @@ GROUP = "gardener"
 
 
 @pytest.fixture
-def leaves(server, namespace, inspect):
+def leaves(publisher):
     """The ids of ten entries."""
-    with Publisher(server.url, namespace=namespace) as publisher:
-        return publisher.publish_many([Leaf(number=number) for number in range(10)])
+    return publisher.publish_many([Leaf(number=number) for number in range(10)])
 
 
 def left(inspect, keys) -> list[str]:

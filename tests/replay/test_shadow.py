@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from busredis import Daemon, DomainEvent, Publisher, Router
+from busredis import Daemon, DomainEvent, Router
 from busredis.archiver import Archiver
 from busredis.cold import Archive
 from busredis.daemon.shadow import Shadow
@@ -28,9 +28,8 @@ class ShadowClosed(DomainEvent):
 
 
 @pytest.fixture
-def publish(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield lambda *events: publisher.publish_many(events)
+def publish(publisher):
+    return lambda *events: publisher.publish_many(events)
 
 
 class Totals:
