@@ -12,7 +12,6 @@ from busredis.client import Client
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
 from tests.integration.running import Running
-from tests.proxy import Proxy
 from tests.servers import TestServer, chosen_server
 from tests.waiting import wait_until
 
@@ -38,12 +37,6 @@ class Counting(Running):
             self.attempts[ctx.attempt] += 1
 
         super().__init__(Daemon(router, url=url, namespace=namespace, **(FAST | options)))
-
-
-@pytest.fixture
-def proxy(server):
-    with Proxy(server.port) as running:
-        yield running
 
 
 @pytest.mark.parametrize("command", [b"XREADGROUP", b"EVALSHA"])

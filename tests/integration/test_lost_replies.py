@@ -12,7 +12,6 @@ from busredis.client import Client
 from busredis.errors import CommandRefused
 from busredis.settings import Settings
 from tests.integration.running import Running
-from tests.proxy import Proxy
 from tests.waiting import wait_until
 
 
@@ -22,12 +21,6 @@ class Minted(DomainEvent):
 
 #: A lease that no test outlives: nothing is put right just because it ends.
 PATIENT = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(minutes=5)}
-
-
-@pytest.fixture
-def proxy(server):
-    with Proxy(server.port) as running:
-        yield running
 
 
 def test_what_came_in_a_lost_reply_is_taken_up_long_before_the_lease_ends(proxy, namespace, publisher):

@@ -98,7 +98,7 @@ def test_letters_are_retried_in_order_while_the_owner_runs_and_more_is_published
     assert numbers(inspect, keys, "g", "bad") == list(range(total[0]))
 
 
-def test_a_discarded_letter_holds_back_nothing(run, publisher, inspect, keys, client):
+def rejects_the_first() -> Router:
     router = Router()
 
     @router.on(*TYPES, name="g", ordered=True)
@@ -107,6 +107,11 @@ def test_a_discarded_letter_holds_back_nothing(run, publisher, inspect, keys, cl
             raise Reject("never")
         appends("g")(event, ctx)
 
+    return router
+
+
+def test_a_discarded_letter_holds_back_nothing(run, publisher, inspect, keys, client):
+    router = rejects_the_first()
     publisher.publish_many([event(n, "a") for n in range(3)])
     run(router)
     [first, *others] = client.run(DeadLetters([keys]).list("g"))
@@ -122,14 +127,7 @@ def test_a_discarded_letter_holds_back_nothing(run, publisher, inspect, keys, cl
 
 
 def test_a_letter_that_was_deleted_by_hand_holds_back_nothing(run, publisher, inspect, keys):
-    router = Router()
-
-    @router.on(*TYPES, name="g", ordered=True)
-    async def handle(event, ctx: Context) -> None:
-        if event.number == 0:
-            raise Reject("never")
-        appends("g")(event, ctx)
-
+    router = rejects_the_first()
     publisher.publish_many([event(n, "a") for n in range(3)])
     run(router)
     inspect.delete(keys.dead("g"))
