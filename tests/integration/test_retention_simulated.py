@@ -9,10 +9,7 @@ from busredis.commands import raw
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
 from busredis.keys import parse_id
-from busredis.retention import (
-    Limits,
-    trim,
-)
+from busredis.retention import Limits, trim
 from tests.integration.retained import Stored
 
 

@@ -4,12 +4,7 @@ import asyncio
 
 import pytest
 
-from busredis import (
-    AggregateNotFound,
-    AsyncRepository,
-    Repository,
-    VersionConflict,
-)
+from busredis import AggregateNotFound, AsyncRepository, Repository, VersionConflict
 from busredis.store import ANY, AsyncInMemoryEventStore
 from tests.store.counter import Counter, Stepped, made
 
