@@ -103,7 +103,9 @@ class Appender:
         """`event` with what it inherits from the event being handled, encoded. Raises EncodeError."""
         if key is not None:
             _check_key(key)
-        raw = self.codec.encode(inherit(event))
+        # A copy, since what orjson returns keeps a kilobyte or more from others as long as it lives: of 20,000 events
+        # that wait to be sent, the memory took the system longer to map than all else took together.
+        raw = b"%b" % self.codec.encode(inherit(event))
         if key is None:
             return Record(event.event_type, raw)
         payload = type(event).model_construct(**{**event.__dict__, **_ANONYMOUS}).to_json()
