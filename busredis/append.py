@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from busredis.codec import FIELD, Codec
 from busredis.commands import Arg, Flow, many, script
-from busredis.context import inherit
+from busredis.context import inherit, is_inheriting
 from busredis.durability import syncs_before_it_answers
 from busredis.errors import (
     CommandRefused,
@@ -103,13 +103,20 @@ class Appender:
         """`event` with what it inherits from the event being handled, encoded. Raises EncodeError."""
         if key is not None:
             _check_key(key)
-        # A copy, since what orjson returns keeps a kilobyte or more from others as long as it lives: of 20,000 events
-        # that wait to be sent, the memory took the system longer to map than all else took together.
+        # A copy, since what orjson returns keeps a kilobyte or more from others as long as it lives: when 20,000 events
+        # waited to be sent, it took the system longer to map memory than all else took together.
         raw = b"%b" % self.codec.encode(inherit(event))
         if key is None:
             return Record(event.event_type, raw)
         payload = type(event).model_construct(**{**event.__dict__, **_ANONYMOUS}).to_json()
         return Record(event.event_type, raw, key, hashlib.sha256(payload).hexdigest()[:32])
+
+    def records(self, events: Sequence[DomainEvent]) -> list[Record]:
+        """As record(), without keys, for many."""
+        if is_inheriting():
+            return [self.record(event) for event in events]
+        encode = self.codec.encode
+        return [Record(type(event).type_name, b"%b" % encode(event)) for event in events]
 
     def begin(self, spent: float = 0.0) -> Attempt:
         """Numbers the next append and starts its clock, of which seconds may be spent already."""

@@ -27,7 +27,7 @@ local function in_order(clock_key, types_key, field, prefix)
       ms, seq = clock_ms, string.sub(clock, dash + 1) + 1
     end
   end
-  return { ms = ms, seq = seq, last_id = nil, clock = clock_key, types = types_key, field = field, prefix = prefix }
+  return { ms = ms, seq = seq, next = ms .. '-*', clock = clock_key, types = types_key, field = field, prefix = prefix }
 end
 
 -- The id that comes next.
@@ -47,7 +47,7 @@ local function insist(order, stream, json, reply)
     local last = stream_info(stream)['last-generated-id']
     local last_ms, last_seq = string.match(last, '^(%d+)-(%d+)$')
     if #last_ms > 15 or #last_seq > 15 then return nil, 'EXHAUSTED ' .. stream .. ' holds id ' .. last end
-    order.ms, order.seq = last_ms, last_seq + 1
+    order.ms, order.seq, order.next = last_ms, last_seq + 1, order.next and last_ms .. '-*'
     reply = redis.pcall('XADD', stream, next_id(order), order.field, json)
   end
   if type(reply) == 'string' then return reply end
@@ -55,11 +55,25 @@ local function insist(order, stream, json, reply)
   return nil, reply.err
 end
 
+-- The entry behind the one before it, in the same stream: the server counts, which takes half as long as an id that is
+-- written and read. Returns nothing if it cannot.
+local function follow(order, stream, json)
+  local reply = redis.pcall('XADD', stream, order.next, order.field, json)
+  if type(reply) == 'string' then return reply end
+  order.followed = nil
+  -- Before Redis 7.0 it never can.
+  if string.find(reply.err, 'Invalid stream ID', 1, true) then order.next = false end
+end
+
 local function add(order, stream, json)
-  local reply, problem = redis.pcall('XADD', stream, 'NOMKSTREAM', next_id(order), order.field, json), nil
-  if type(reply) ~= 'string' then
-    reply, problem = insist(order, stream, json, reply)
-    if not reply then return nil, problem end
+  local reply, problem = stream == order.followed and follow(order, stream, json), nil
+  if not reply then
+    reply = redis.pcall('XADD', stream, 'NOMKSTREAM', next_id(order), order.field, json)
+    if type(reply) ~= 'string' then
+      reply, problem = insist(order, stream, json, reply)
+      if not reply then return nil, problem end
+    end
+    order.followed = order.next and stream
   end
   order.seq, order.last_id = order.seq + 1, reply
   return reply

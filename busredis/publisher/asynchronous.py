@@ -52,7 +52,7 @@ class AsyncPublisher:
     async def publish_many(self, events: Iterable[DomainEvent]) -> list[str]:
         """Writes events in order and returns their entry ids; see Publisher.publish_many."""
         events = list(events)
-        records = [self._appender.record(event) for event in events]
+        records = self._appender.records(events)
         if not records:
             return []
         queues = self._queues if self._is_ready() else await self._ready(records)

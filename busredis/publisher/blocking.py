@@ -63,7 +63,7 @@ class Publisher:
         that of the events within each of them, and `confirmed` has "" in the place of an event that is not.
         """
         events = list(events)
-        records = [self._appender.record(event) for event in events]
+        records = self._appender.records(events)
         if not records:
             return []
         with self._ready(records) as appenders:
