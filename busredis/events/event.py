@@ -160,7 +160,7 @@ class DomainEvent(BaseModel):
 
     def to_json(self) -> bytes:
         """The event as it is stored: metadata that is not set is left out. Raises EncodeError."""
-        return dumps(type(self)._wire(self.__dict__))
+        return dumps(type(self)._wire(self.__dict__))  # noqa: SLF001 - its own
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:

@@ -46,7 +46,10 @@ class AsyncPublisher:
         """Writes one event and returns its entry id; see Publisher.publish."""
         record = self._appender.record(event, key)
         queues = self._queues if self._is_ready() else await self._ready([record])
-        ids = await choose(queues, event, key).add([record])
+        queue = choose(queues, event, key)
+        queue.check_use()
+        # A coroutine less than add(), where there is room.
+        ids = await queue.add([record]) if queue.is_full() else await queue.put([record])
         return ids[0]
 
     async def publish_many(self, events: Iterable[DomainEvent]) -> list[str]:
