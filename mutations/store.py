@@ -32,9 +32,9 @@ STORE = [
     ),
     _mutant(
         "an append does not note a new type: a feed does not see it",
-        "lua/append.lua",
-        "redis.call('SADD', KEYS[3], string.sub(stream, #ARGV[5] + 1))",
-        "",
+        "lua/order.lua",
+        "reply = redis.pcall('SADD', order.types, string.sub(stream, #order.prefix + 1))",
+        "reply = 1",
         f"{_FEED}test_every_type_that_an_append_begins_is_known_with_its_first_entry",
     ),
     _mutant(
