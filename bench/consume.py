@@ -119,7 +119,7 @@ def run(url: str) -> None:
             FLOOR: bench.floor,
         }
         _show("consume and acknowledge", bench, cases)
-        note("CPU of consuming, microseconds an event", Usage.table(bench.used))
+        note("what an event costs to consume", Usage.table(bench.used))
         client.flushall()
         publisher.publish_many([event(number) for number in range(_WAITING)])
         bench = Bench(url, [ActionEvaluatedEvent])
