@@ -11,7 +11,7 @@ import redis.asyncio
 
 from bench.floor import Floor
 from bench.measure import note, rates, rates_async, show
-from bench.usage import Usage
+from bench.usage import Usage, table
 from busredis import AsyncPublisher, Publisher
 from busredis.catalog import ActionEvaluatedEvent
 
@@ -86,7 +86,7 @@ def _blocking(
 
     singles = rates({RAW_SINGLE: raw_single, "publish": single}, 9, clean=emptied)
     show("publish one by one", singles, RAW_SINGLE)
-    note("what an event costs to publish", Usage.table(used))
+    note("what an event costs to publish", table(used))
 
 
 async def _asyncio(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import redis
 
-
 _UNITS = (
     ("client", "us"),
     ("server", "us"),
@@ -45,13 +44,14 @@ class Usage:
             found["total_reads_processed"] * 1000,
         ]
 
-    @staticmethod
-    def table(used: "dict[str, Usage]") -> dict[str, tuple[float, str]]:
-        return {
-            f"{name}: {what}": (total / usage._events, unit)
-            for name, usage in used.items()
-            for (what, unit), total in zip(_UNITS, usage._sums, strict=True)
-        }
+    def rows(self, name: str) -> dict[str, tuple[float, str]]:
+        """An event's share of each."""
+        found = zip(_UNITS, self._sums, strict=True)
+        return {f"{name}: {what}": (total / self._events, unit) for (what, unit), total in found}
+
+
+def table(used: dict[str, Usage]) -> dict[str, tuple[float, str]]:
+    return {name: row for case, usage in used.items() for name, row in usage.rows(case).items()}
 
 
 def server_seconds(client: redis.Redis) -> float:
