@@ -1,14 +1,41 @@
-"""What one writes for a moment: an age, a time, or an entry id."""
+"""What one writes for a moment: an age, a time, or an entry id; with several partitions also for one of them alone."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from busredis.client import Client
 from busredis.commands import raw
 from busredis.errors import SettingsError
+from busredis.keys import Keys
 from busredis.settings import read_duration
 
 _ID = re.compile(r"\d{9,20}-\d{1,20}")
+_IN_ONE = re.compile(r"(\d{1,4})/(.+)")
+
+
+def positions(text: str, option: str, client: Client, partitions: Sequence[Keys]) -> dict[Keys, str]:
+    """By partition the entry id at which `text` lies: in all of them, or in one alone: `3/1700000000000-0`, `3/7d`.
+
+    An entry id is of one partition: with several, one that does not say which is refused. Raises SettingsError.
+    """
+    found = _IN_ONE.fullmatch(text)
+    if found is None:
+        at = position(text, option, client)
+        if len(partitions) > 1 and _ID.fullmatch(text):
+            raise SettingsError(
+                f"{option} {text}: an entry id is of one of the {len(partitions)} partitions: write 3/{text} if it is of partition 3, "
+                "which is then the only one that is meant, or a time or an age for all"
+            )
+        return dict.fromkeys(partitions, at)
+    number = int(found[1])
+    if len(partitions) == 1:
+        raise SettingsError(f"{option} {text}: this namespace has one partition: leave out {found[1]}/")
+    if number >= len(partitions):
+        raise SettingsError(
+            f"{option} {text}: there is no partition {number}, they are 0 to {len(partitions) - 1}"
+        )
+    return {partitions[number]: position(found[2], option, client)}
 
 
 def position(text: str, option: str, client: Client) -> str:

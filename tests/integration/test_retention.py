@@ -13,11 +13,11 @@ from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
 from busredis.errors import SettingsError
 from busredis.groups import Group, abandoned, find_groups, prune
+from busredis.kept import find_kept
 from busredis.keys import parse_id
 from busredis.retention import (
     Limits,
     Trimmed,
-    find_kept,
     find_policies,
     plan,
     propose_retention,
@@ -146,7 +146,7 @@ def test_a_group_that_has_not_acknowledged_keeps_its_events_whatever_the_retenti
     assert numbers(inspect, keys) == list(range(1, 10))
     [row] = client.run(read_status([keys])).streams
     assert (row.retention, row.pinned_by) == (str(retention), "group idle")
-    [kept] = client.run(find_kept(keys))
+    [kept] = client.run(find_kept([keys]))
     assert (kept.retention, kept.entries, kept.pinned_by) == (str(retention), 9, "group idle")
 
 
