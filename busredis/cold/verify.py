@@ -42,7 +42,10 @@ def verify_all(
     lacking = [archive for archive in archives if archive.place.read(NAME) is None]
     for archive in archives:
         number = archive.owner.number
-        found.add(verify(archive, head=heads.get(number), done=done), f"p{number}/")
+        try:
+            found.add(verify(archive, head=heads.get(number), done=done), f"p{number}/")
+        except ArchiveError as error:  # the manifest of another partition, or none that can be read
+            found.problems.append(str(error))
         if archive in lacking and number not in heads and len(lacking) < len(archives):
             found.problems.append(
                 f"{archive.place.path(NAME)}: is not there: it was lost, or the first run ended before partition {number}, "
