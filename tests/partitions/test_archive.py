@@ -33,7 +33,7 @@ from busredis.partitions import all_keys, partition_of
 from tests.archive.conftest import cold, hot, moment, publish_old
 from tests.partitions.conftest import COUNT
 
-KILLS = int(os.environ.get("BUSREDIS_TEST_KILLS", "12"))
+KILLS = int(os.environ.get("BUSREDIS_TEST_KILLS", "6"))
 
 
 class PartMetered(DomainEvent):
