@@ -22,7 +22,7 @@ from busredis.client import Client
 from busredis.cold import Archive, Archives, FileEntry
 from busredis.cold.verify import verify_all
 from busredis.commands import raw
-from busredis.errors import PartlyDone, SettingsError
+from busredis.errors import PartlyDone, ServerError, SettingsError
 from busredis.keys import Keys
 from busredis.partitions import all_keys
 from busredis.restore import Range, restore_all
@@ -101,8 +101,12 @@ def _by_partition(archives: Archives, partitions: list[Keys]) -> dict[Keys, Arch
 
 
 def _entries(client: Client, keys: Keys) -> int:
-    archiver_types = client.run(raw("SMEMBERS", keys.types).__iter__())
-    return sum(client.run(raw("XLEN", keys.stream(name.decode())).__iter__()) for name in archiver_types)
+    """About how many there are, for the bar; a partition that cannot be reached has none, and is told of later."""
+    try:
+        archiver_types = client.run(raw("SMEMBERS", keys.types).__iter__())
+        return sum(client.run(raw("XLEN", keys.stream(name.decode())).__iter__()) for name in archiver_types)
+    except ServerError:
+        return 0
 
 
 def _report(results: list[Archived], seconds: float, *, dry_run: bool, json: bool) -> None:
