@@ -228,6 +228,22 @@ def test_verify_reads_all_partitions_and_misses_one_that_is_lost(
     assert "partition 2 of 4, not of" in cli("archive", "verify", code=1).replace("\n", " ")
 
 
+def test_a_partition_without_entries_has_a_manifest_too_and_is_missed(
+    cli, look, parts, publisher, namespace, folder
+):
+    publisher.publish(PartMetered(aggregate_id="a"))
+    cli("archive", "--before", "now")
+    assert "1 file(s), 1 entries" in cli("archive", "verify", "--offline")
+    empty = next(n for n in range(COUNT) if n != partition_of("a", COUNT))
+
+    shutil.rmtree(folder / namespace / f"p{empty}")
+
+    assert f"p{empty}/manifest.jsonl: is not there" in cli("archive", "verify", "--offline", code=1)
+    assert f"p{empty}/manifest.jsonl: lines are missing" in cli("archive", "verify", code=1)
+    with pytest.raises(PartlyDone, match=f"partition {empty}: .* is not the archive of this bus"):
+        cli("archive", "--before", "now")
+
+
 def test_an_archive_of_another_number_of_partitions_is_refused(cli, metered, look, parts, namespace, folder):
     archive = Archive(str(folder), Owner(namespace, 0, 8))
     archive.place.write("manifest.jsonl", json.dumps(archive.owner.header()).encode() + b"\n")

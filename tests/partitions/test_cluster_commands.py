@@ -1,5 +1,6 @@
 """What goes over all partitions, on a cluster of three masters, from the command line."""
 
+import asyncio
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -7,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from busredis import Daemon, EventStore, Publisher, Repository
-from busredis.client import Client
+from busredis.client import AsyncClient, Client
 from busredis.cluster import slot_of
 from busredis.commands import many, raw
 from busredis.errors import PartlyDone
@@ -85,6 +86,17 @@ def fill(cluster, namespace):
                 meter.raise_event(PartMetered(kwh=kwh))
             Repository(store).save(meter)
         return list(store.feed())
+
+
+def test_requests_that_come_before_the_first_look_find_their_nodes_too(cluster, parts):
+    async def ask():
+        client = AsyncClient(cluster.url)
+        try:
+            return await asyncio.gather(*(client.run(raw("TYPE", keys.clock).__iter__()) for keys in parts))
+        finally:
+            await client.close()
+
+    assert asyncio.run(ask()) == [b"none"] * COUNT
 
 
 @pytest.mark.timeout(300)

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from busredis import Daemon, DomainEvent, Publisher, Retention, Router
+from busredis.commands import raw
 from busredis.errors import BusError, PartlyDone
 from busredis.groups import Group, find_groups_everywhere, prune_everywhere
 from busredis.keys import Keys
@@ -162,6 +163,18 @@ def test_a_group_that_is_seen_in_one_partition_is_kept_in_all(cli, look, parts, 
 
     assert [group["name"] for group in json.loads(cli("groups", "ls", "--json"))] == ["alive"]
     assert [len(look.xinfo_groups(stream)) for stream in stored] == [len(rows) for rows in before]
+
+
+def test_a_group_is_as_silent_as_where_it_was_seen_last(parts, client, monkeypatch):
+    silent = dict(zip(parts, (50.0, None, 5.0, 7.0), strict=True))
+
+    def one_partition(keys):
+        yield from raw("PING")
+        return [Group("g", ["PartStored"], 1, silent[keys])]
+
+    monkeypatch.setattr("busredis.groups.find_groups", one_partition)
+
+    assert client.run(find_groups_everywhere(parts)) == [Group("g", ["PartStored"], 4, 5.0)]
 
 
 def test_a_group_that_comes_back_while_it_is_removed_is_said_and_left_where_it_is(

@@ -12,7 +12,8 @@ from busredis.daemon.shadow import Shadow
 from busredis.delivery.model import Delivery, Effect, Outcome, Verdict
 from busredis.delivery.pending import Pending
 from busredis.errors import RegistrationError, ReplayRefused
-from busredis.replay import discard, switch_over
+from busredis.replay import Rebuilt, discard, switch_everywhere, switch_over
+from busredis.retention import trim_before
 from busredis.settings import Settings
 
 WHOLE = ("0-1", "99999999999999-0")
@@ -186,6 +187,54 @@ def test_a_shadow_that_was_interrupted_goes_on_where_it_was(totals, publish, cli
 
     assert done.copied == 100
     assert inspect.hgetall(keys.shadow("new").view("totals")) == {b"a": b"%d" % sum(range(14, 214))}
+
+
+def test_killed_right_after_the_switch_a_second_rebuild_begins_anew(totals, publish, client, inspect, keys):
+    publish(*paid(1, 2))
+    totals.run()
+    done = totals.rebuild()
+    flow = switch_over(keys.shadow("new"), "totals", positions(done))
+
+    def until_it_is_switched():
+        reply = None
+        while True:
+            reply = yield flow.send(reply)
+            if inspect.hgetall(keys.shadow("new").view("totals")) == {}:
+                return
+
+    client.run(until_it_is_switched())
+    publish(*paid(4))
+
+    done = totals.rebuild()
+    client.run(switch_over(keys.shadow("new"), "totals", positions(done)))
+
+    assert views(inspect, keys) == {"totals": {b"a": b"7"}}
+
+
+def test_entries_that_were_trimmed_before_the_switch_are_not_left_out(totals, publish, client, inspect, keys):
+    publish(*paid(1, 2))
+    totals.run()
+    [part] = totals.rebuild().parts
+    at = [Rebuilt(part.keys, part.reached, part.horizon)]
+    publish(*paid(4))
+    totals.run()
+    client.run(trim_before(keys, "ShadowPaid", "99999999999999-0"))
+
+    with pytest.raises(ReplayRefused, match="were trimmed that the shadow has not had yet"):
+        client.run(switch_everywhere(at, "totals", "0-1"))
+
+    assert views(inspect, keys)["totals"] == {b"a": b"7"}
+
+
+def test_what_was_trimmed_after_the_shadow_had_it_is_not_in_the_way(totals, publish, client, inspect, keys):
+    publish(*paid(1, 2))
+    totals.run()
+    [part] = totals.rebuild().parts
+    client.run(trim_before(keys, "ShadowPaid", "99999999999999-0"))
+
+    client.run(switch_everywhere([Rebuilt(part.keys, part.reached, part.horizon)], "totals", "0-1"))
+
+    assert views(inspect, keys) == {"totals": {b"a": b"3"}}
 
 
 def test_dead_letters_of_a_shadow_are_its_own(totals, publish, client, inspect, keys):
