@@ -201,12 +201,9 @@ class Archiver:
 
     def _begin(self) -> None:
         """Of a partition there is a manifest from the first run on, so that one that is lost is missed."""
-        if self._archive.owner.partition is None or noted_head(self._client, self.keys) is not None:
-            return
-        manifest = self._archive.manifest(fresh=True)
-        if not manifest.files:
-            manifest.write(self._archive.place)
-        self._note_head()
+        if self._archive.owner.partition is not None and not self._archive.is_there():
+            self._archive.manifest(fresh=True).write(self._archive.place)
+            self._note_head()
 
     def _note_head(self) -> None:
         head = self._archive.manifest().head

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from busredis.cold.extra import need
-from busredis.cold.manifest import FileEntry, Manifest, Owner
+from busredis.cold.manifest import NAME, FileEntry, Manifest, Owner
 from busredis.cold.place import Place
 from busredis.cold.table import Entry, to_entries
 from busredis.errors import ArchiveDamaged
@@ -58,6 +58,10 @@ class Archive:
     @property
     def namespace(self) -> str:
         return self.owner.namespace
+
+    def is_there(self) -> bool:
+        """Whether anything was ever archived here. Raises ArchiveError."""
+        return self.place.read(NAME) is not None
 
     def manifest(self, *, fresh: bool = False) -> Manifest:
         """What there is. Raises ArchiveError, ArchiveDamaged."""

@@ -39,18 +39,20 @@ def verify_all(
     found = Verification()
     if len(archives) == 1:
         return verify(archives[0], head=heads.get(0), done=done)
-    lacking = [archive for archive in archives if archive.place.read(NAME) is None]
+    lacking = [archive for archive in archives if not archive.is_there()]
     for archive in archives:
         number = archive.owner.number
+        if archive in lacking:
+            if number in heads or len(lacking) < len(archives):
+                found.problems.append(
+                    f"{archive.place.path(NAME)}: is not there: it was lost, or the first run ended before partition {number}, "
+                    "and the next writes it"
+                )
+            continue
         try:
             found.add(verify(archive, head=heads.get(number), done=done), f"p{number}/")
         except ArchiveError as error:  # the manifest of another partition, or none that can be read
             found.problems.append(str(error))
-        if archive in lacking and number not in heads and len(lacking) < len(archives):
-            found.problems.append(
-                f"{archive.place.path(NAME)}: is not there: it was lost, or the first run ended before partition {number}, "
-                "and the next writes it"
-            )
     own = tuple(f"p{archive.owner.number}/" for archive in archives)
     found.strays += [name for name in place.names() if not name.startswith(own)]
     return found

@@ -221,7 +221,7 @@ def test_verify_reads_all_partitions_and_misses_one_that_is_lost(
     ]
 
     shutil.move(where / "p2", folder / "moved")
-    assert "p2/manifest.jsonl: lines are missing" in cli("archive", "verify", code=1)
+    assert "p2/manifest.jsonl: is not there" in cli("archive", "verify", code=1)
     assert "p2/manifest.jsonl: is not there" in cli("archive", "verify", "--offline", code=1)
     shutil.move(folder / "moved", where / "p2")
     (where / "p1" / "manifest.jsonl").write_bytes((where / "p2" / "manifest.jsonl").read_bytes())
@@ -239,9 +239,9 @@ def test_a_partition_without_entries_has_a_manifest_too_and_is_missed(
     shutil.rmtree(folder / namespace / f"p{empty}")
 
     assert f"p{empty}/manifest.jsonl: is not there" in cli("archive", "verify", "--offline", code=1)
-    assert f"p{empty}/manifest.jsonl: lines are missing" in cli("archive", "verify", code=1)
-    with pytest.raises(PartlyDone, match=f"partition {empty}: .* is not the archive of this bus"):
-        cli("archive", "--before", "now")
+    assert f"p{empty}/manifest.jsonl: is not there" in cli("archive", "verify", code=1)
+    cli("archive", "--before", "now")
+    assert "as written" in cli("archive", "verify", "--offline")
 
 
 def test_an_archive_of_another_number_of_partitions_is_refused(cli, metered, look, parts, namespace, folder):
