@@ -59,6 +59,8 @@ class Archiver:
         trim: bool = True,
         progress: Callable[[str, int], None] | None = None,
     ) -> None:
+        if (archive.owner.namespace, archive.owner.partition) != (keys.namespace, keys.partition):
+            raise ArchiveError(f"{archive.place.url} is the archive of {archive.owner}, not of {keys.tag}")
         self.keys = keys
         self._client, self._archive = client, archive
         self._upto = just_before(before)

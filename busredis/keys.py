@@ -99,7 +99,7 @@ class Keys:
 
     @property
     def archive(self) -> str:
-        """hash: where the archive of this namespace is (url), and the hash of its manifest's last line (head)."""
+        """hash: where the archive of this partition is (url), and the hash of its manifest's last line (head)."""
         return f"{self.tag}:archive"
 
     @property
