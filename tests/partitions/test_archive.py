@@ -2,64 +2,25 @@
 
 import asyncio
 import json
-import os
-import random
 import shutil
-import subprocess
-import sys
-import time
-from collections import Counter
 from pathlib import Path
 
 import duckdb
 import pytest
-from pydantic import BaseModel
 
 from busredis import (
     AsyncEventStore,
-    DomainEvent,
-    EventSourcedAggregate,
     EventStore,
-    Publisher,
     Repository,
-    applies,
 )
-from busredis.cold import Archive, Archives
+from busredis.cold import Archive
 from busredis.cold.manifest import Owner
-from busredis.cold.verify import verify
 from busredis.errors import ArchiveError, HistoryDamaged, PartlyDone, PositionGone, SettingsError
 from busredis.keys import Keys
 from busredis.partitions import all_keys, partition_of
-from tests.archive.conftest import cold, hot, moment, publish_old
+from tests.archive.conftest import cold, moment, publish_old
 from tests.partitions.conftest import COUNT
-
-KILLS = int(os.environ.get("BUSREDIS_TEST_KILLS", "6"))
-
-
-class PartMetered(DomainEvent):
-    kwh: int = 0
-
-
-class PartMeterState(BaseModel):
-    kwh: int = 0
-
-
-class PartMeter(EventSourcedAggregate[PartMeterState]):
-    @applies(PartMetered)
-    def _metered(self, event):
-        self.state.kwh += event.kwh
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("BUSREDIS_ARCHIVE", str(tmp_path / "cold"))
-    return tmp_path / "cold"
-
-
-@pytest.fixture
-def publisher(server, namespace, look):
-    with Publisher(server.url, namespace=namespace, partitions=COUNT) as publisher:
-        yield publisher
+from tests.partitions.metered import PartMeter, PartMetered, archives
 
 
 @pytest.fixture
@@ -79,10 +40,6 @@ def streams(look, parts):
     return [len(look.xrange(keys.stream("PartMetered"))) for keys in parts]
 
 
-def archives(folder, namespace):
-    return Archives(str(folder), namespace).all(all_keys(namespace, COUNT))
-
-
 def everything(store):
     return [list(store.feed(partition=number)) for number in range(COUNT)]
 
@@ -96,7 +53,7 @@ def test_each_partition_has_its_own_files_manifest_and_hash_and_is_trimmed(
     assert (found["total"]["entries"], found["total"]["trimmed"]) == (121, 121)
     assert [one["event_type"] for one in found["types"]] == ["PartMetered"]
     assert streams(look, parts) == [0] * COUNT
-    for keys, archive, events in zip(parts, archives(folder, namespace), before, strict=True):
+    for keys, archive, events in zip(parts, archives(folder, namespace, COUNT), before, strict=True):
         head, url = look.hmget(keys.archive, "head", "url")
         assert (archive.manifest().head, url.decode()) == (
             head.decode(),
@@ -302,62 +259,6 @@ def _remove(look, namespace):
     for keys in (Keys(namespace), *all_keys(namespace, COUNT)):
         for key in look.scan_iter(keys.everything):
             look.delete(key)
-
-
-@pytest.fixture
-def program(server):
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.archive.kill_program", server.url],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-
-        def run(namespace, folder, delay: float = 0) -> str:
-            print(namespace, folder, delay, COUNT, file=process.stdin, flush=True)
-            return process.stdout.readline().strip()
-
-        yield run
-        process.stdin.close()
-
-
-@pytest.mark.timeout(600)
-def test_killed_between_and_within_partitions_no_event_is_lost_or_doubled(
-    program, look, parts, namespace, folder, publisher
-):
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    rng, kills, reached = random.Random(seed), 0, Counter()
-    publisher.publish(PartMetered())  # records the number of partitions
-    look.delete(*(keys.stream("PartMetered") for keys in parts))
-    whole = 0.0
-    while kills < KILLS:
-        published = {keys: publish_old(look, keys, days=2, a_day=10) for keys in parts}
-        began, outcome = time.monotonic(), ""
-        while not outcome.startswith("done"):
-            outcome = program(
-                namespace, folder, rng.uniform(1, whole * 1_000) if whole and kills < KILLS else 0
-            )
-            assert outcome in ("killed", "done 0")
-            kills += outcome == "killed"
-            if outcome == "killed":
-                reached[sum(1 for keys in parts if look.hlen(keys.trimmed) == 2)] += 1
-            for keys, archive in zip(parts, archives(folder, namespace), strict=True):
-                _check_whole(look, keys, archive, published[keys])
-        whole = whole or time.monotonic() - began
-        for keys, archive in zip(parts, archives(folder, namespace), strict=True):
-            assert hot(look, keys) == []
-            assert cold(archive) == published[keys]
-            assert verify(archive, head=look.hget(keys.archive, "head").decode()).problems == []
-            look.delete(keys.trimmed, keys.archive, keys.stream("ColdPaid"), keys.stream("ColdShipped"))
-        shutil.rmtree(folder)
-    print(f"killed with so many partitions trimmed: {dict(reached)}")
-
-
-def _check_whole(look, keys, archive, published):
-    found = Counter(cold(archive))
-    assert max(found.values(), default=1) == 1
-    assert set(hot(look, keys)) | set(found) == set(published)
 
 
 def test_a_partitions_place_in_the_archive_is_that_of_its_number():

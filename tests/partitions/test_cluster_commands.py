@@ -18,7 +18,7 @@ from tests.partitions import ledger
 from tests.partitions.clusters import TestCluster
 from tests.partitions.conftest import run_cli
 from tests.partitions.ledger import PartSettled
-from tests.partitions.test_archive import PartMeter, PartMetered
+from tests.partitions.metered import PartMeter, PartMetered
 from tests.waiting import wait_until
 
 COUNT = 9

@@ -12,20 +12,13 @@ from busredis.groups import Group, find_groups_everywhere, prune_everywhere
 from busredis.keys import Keys
 from busredis.retention import set_retention
 from busredis.status import read_status
-from tests.partitions.conftest import COUNT, meddled
+from tests.partitions.conftest import COUNT, FAST, meddled
 
-FAST = {"sweep": timedelta(seconds=0.05), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=2)}
 HOUR = timedelta(hours=1)
 
 
 class PartStored(DomainEvent):
     number: int = 0
-
-
-@pytest.fixture
-def publisher(server, namespace, look):
-    with Publisher(server.url, namespace=namespace, partitions=COUNT) as publisher:
-        yield publisher
 
 
 @pytest.fixture
