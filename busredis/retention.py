@@ -43,8 +43,8 @@ class Trimmed:
 class Retention:
     """How long the entries of an event type are kept: with no limit, for good.
 
-    One of `max_age` (by entry id), `max_length` (the newest so many, in each partition) and `acked` (until every group has acknowledged;
-    while no group has read the type, all stays). Whatever it says, what a group has not acknowledged stays, and so do
+    One of `max_age` (by entry id), `max_length` (the newest so many, in each partition) and `acked` (until every group has
+    acknowledged; while no group has read the type, all stays). Whatever it says, what a group has not acknowledged stays, and so do
     events that histories of aggregates refer to, and what is behind them, unless `histories` is set.
     """
 
