@@ -85,20 +85,3 @@ def run_cli(*arguments: object, given: str = "", code: int = 0) -> str:
         raise found.exception
     assert found.exit_code == code, found.output
     return found.stdout
-
-
-def meddled(flow, before):
-    """A flow whose requests are seen before they are sent."""
-    request = next(flow)
-    while True:
-        before(request)
-        try:
-            reply = yield request
-        except Exception as error:  # noqa: BLE001
-            step = lambda error=error: flow.throw(error)  # noqa: E731
-        else:
-            step = lambda reply=reply: flow.send(reply)  # noqa: E731
-        try:
-            request = step()
-        except StopIteration as stop:
-            return stop.value

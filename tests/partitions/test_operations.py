@@ -12,7 +12,8 @@ from busredis.groups import Group, find_groups_everywhere, prune_everywhere
 from busredis.keys import Keys
 from busredis.retention import set_retention
 from busredis.status import read_status
-from tests.partitions.conftest import COUNT, FAST, meddled
+from tests.meddled import meddled
+from tests.partitions.conftest import COUNT, FAST
 
 HOUR = timedelta(hours=1)
 

@@ -17,8 +17,9 @@ from busredis.lua import load
 from busredis.replay import Rebuilt, switch_everywhere
 from busredis.retention import trim_before
 from busredis.settings import Settings
+from tests.meddled import Killed, meddled
 from tests.partitions import ledger
-from tests.partitions.conftest import COUNT, meddled
+from tests.partitions.conftest import COUNT
 from tests.partitions.ledger import NAME, PartSettled, accounts, cents, ids, sums
 from tests.waiting import wait_until
 
@@ -100,10 +101,6 @@ def test_a_switch_that_failed_in_a_partition_is_finished_by_the_same_again(cli, 
     work()
     assert sum(sums(look, parts)[0]) == sum(accounts(look, parts).values()) == sum(range(100, 160)) + 6
     assert [key for keys in parts for key in look.scan_iter(keys.every_view("*@fresh"))] == []
-
-
-class Killed(Exception):
-    pass
 
 
 def test_killed_right_after_a_partition_was_switched_the_same_again_rebuilds_it_whole(

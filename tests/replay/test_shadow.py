@@ -14,6 +14,7 @@ from busredis.errors import RegistrationError, ReplayRefused
 from busredis.replay import Rebuilt, discard, switch_everywhere, switch_over
 from busredis.retention import trim_before
 from busredis.settings import Settings
+from tests.meddled import Killed, meddled
 
 WHOLE = ("0-1", "99999999999999-0")
 
@@ -184,16 +185,14 @@ def test_killed_right_after_the_switch_a_second_rebuild_begins_anew(totals, publ
     publish(*paid(1, 2))
     totals.run()
     done = totals.rebuild()
-    flow = switch_over(keys.shadow("new"), "totals", positions(done))
 
-    def until_it_is_switched():
-        reply = None
-        while True:
-            reply = yield flow.send(reply)
-            if inspect.hgetall(keys.shadow("new").view("totals")) == {}:
-                return
+    def kill_once_it_is_switched(_request):
+        if not inspect.exists(keys.shadow("new").view("totals")):
+            raise Killed
 
-    client.run(until_it_is_switched())
+    with pytest.raises(Killed):
+        flow = switch_over(keys.shadow("new"), "totals", positions(done))
+        client.run(meddled(flow, kill_once_it_is_switched))
     publish(*paid(4))
 
     done = totals.rebuild()
