@@ -4,32 +4,26 @@ Killed anywhere and run again, it loses nothing and doubles nothing: what the ma
 trimmed is read from there, and a run begins with what the one before it left undone.
 """
 
-import os
-import socket
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 
 from busredis.client import Client
 from busredis.cold import Archive
+from busredis.cold.manifest import FileEntry
 from busredis.cold.table import Entry
 from busredis.cold.writer import FileWriter, day_of
-from busredis.commands import raw, scan, script
+from busredis.commands import raw, scan
 from busredis.errors import ArchiveDamaged, ArchiveError
 from busredis.keys import Keys, just_after, just_before, parse_id
 from busredis.partitions import Tries
 from busredis.retention import Limits, trim
+from busredis.turn import Turn
 
-#: How long an archive run may be silent before another may begin.
-_LEASE_MS = 60_000
 #: About the most bytes that one XRANGE returns, and the most entries.
 _PAGE_BYTES = 4 * 1_048_576
 _PAGE = 2_000
-#: Tells this process from one with its number that died, as in a container that was started again.
-_PROCESS = uuid.uuid4().hex[:12]
 
 
 @dataclass
@@ -66,11 +60,11 @@ class Archiver:
         self._upto = just_before(before)
         self._trim = trim
         self._progress = progress or (lambda _event_type, _count: None)
-        self._name = f"{socket.gethostname()} {os.getpid()} {_PROCESS}-{uuid.uuid4().hex[:6]}"
+        self._turn = Turn(client, keys, archive.place)
 
     def run(self) -> list[Archived]:
         """Archives every type. Raises ArchiveError, with all before it done and all behind it untouched."""
-        with self._alone():
+        with self._turn.taken():
             self._archive.place.discard_aside()
             self._check_head()
             self._begin()
@@ -124,17 +118,11 @@ class Archiver:
         except ArchiveError as error:
             raise _Unsafe(f"{self.keys.stream(result.event_type)} ({day}): {error}") from None
         with writer.open():
-            writer.add(first)
-            for page in pages:
+            for page in chain([first], pages):
                 writer.add(page)
-                self._renew()
+                self._turn.renew()
         file = writer.checked()
-        # From here on it is archived: what is trimmed is in the manifest of this very archive.
-        self._renew()
-        manifest = self._archive.manifest(fresh=True).with_file(file)
-        manifest.write(self._archive.place)
-        self._archive.manifest(fresh=True)
-        self._note_head()
+        self._enter(file)
         result.entries += file.rows
         result.hot_bytes += writer.entry_bytes
         result.files.append(self._archive.place.path(file.path))
@@ -160,7 +148,7 @@ class Archiver:
                         f"{what}: nothing was trimmed; is it the archive of another server?"
                     )
             after = upto
-            self._renew()
+            self._turn.renew()
         self._trim_upto(result, last)
 
     def _trim_upto(self, result: Archived, last: str) -> None:
@@ -205,35 +193,21 @@ class Archiver:
         """Of a partition there is a manifest from the first run on, so that one that is lost is missed."""
         if self._archive.owner.partition is not None and not self._archive.is_there():
             self._archive.manifest(fresh=True).write(self._archive.place)
-            self._note_head()
+            self._turn.note(self._archive.manifest(fresh=True).head)
 
-    def _note_head(self) -> None:
-        head = self._archive.manifest().head
-        command = raw("HSET", self.keys.archive, "head", head, "url", self._archive.place.url)
-        self._client.run(command.__iter__())
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self._renew()
-        try:
-            yield
-        finally:
-            self._client.run(script("task", [self.keys.lease("archive")], [self._name, 0, ""]))
-
-    def _renew(self) -> None:
-        """Raises ArchiveError if another run has begun. One that died on this machine is not waited for."""
-        lease, dead = [self.keys.lease("archive")], ""
-        for _ in range(2):
-            holder = self._client.run(script("task", lease, [self._name, _LEASE_MS, dead])).decode()
-            if holder == self._name:
-                return
-            if _is_alive(holder):
-                break
-            dead = holder
-        host, pid, _ = holder.split(" ")
-        raise ArchiveError(
-            f"another archive run is under way, process {pid} on {host}; nothing was lost, run it later"
-        )
+    def _enter(self, file: FileEntry) -> None:
+        """Enters a file in the manifest. Raises ArchiveError if that is not as this run knows it."""
+        known = self._archive.manifest().head
+        # From here on it is archived: what is trimmed is in the manifest of this very archive.
+        self._turn.renew()
+        manifest = self._archive.manifest(fresh=True)
+        if manifest.head != known:
+            raise ArchiveError(
+                f"{self._archive.place.url}: another run has written to it since this one began; it stops here, nothing was "
+                "lost: run it again"
+            )
+        manifest.with_file(file).write(self._archive.place)
+        self._turn.note(self._archive.manifest(fresh=True).head)
 
 
 def archive_each(archivers: Sequence[Archiver]) -> list[Archived]:
@@ -276,18 +250,3 @@ def _by_day(page: list[Entry]) -> Iterator[list[Entry]]:
         return
     for _, entries in groupby(page, key=lambda entry: day_of(entry[0])):
         yield list(entries)
-
-
-def _is_alive(holder: str) -> bool:
-    host, pid, process = holder.split(" ")
-    if host != socket.gethostname():
-        return True
-    if int(pid) == os.getpid():
-        return process.startswith(_PROCESS)
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

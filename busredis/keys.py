@@ -99,7 +99,7 @@ class Keys:
 
     @property
     def archive(self) -> str:
-        """hash: where the archive of this partition is (url), and the hash of its manifest's last line (head)."""
+        """hash: of the archive of this partition: where it is (url), its manifest's last hash (head), the last run's token (run)."""
         return f"{self.tag}:archive"
 
     @property

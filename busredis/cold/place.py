@@ -1,8 +1,10 @@
 """Where an archive lies: a folder of this machine, or any URL that fsspec knows. Files appear whole or not at all."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,9 +41,11 @@ class Place:
         Raises ArchiveError with the path and how many bytes had been written.
         """
         path, written = self.path(name), 0
+        # Nobody else's, also not that of a run which was taken for dead and is not.
+        aside = f"{path}.{uuid.uuid4().hex[:12]}{ASIDE}"
         try:
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            with self._open(path + ASIDE) as file:
+            with self._open(aside) as file:
                 try:
                     yield file
                 finally:
@@ -50,20 +54,22 @@ class Place:
                 file.flush()
                 if self._is_local:
                     os.fsync(file.fileno())
-            self._rename(path)
-        except OSError as error:
+            self._rename(aside, path)
+        except BaseException as error:
             with contextlib.suppress(OSError):
-                self._fs.rm_file(path + ASIDE)
-            raise ArchiveError(f"{path}: not written, after {written:,} bytes: {error}") from error
+                self._fs.rm_file(aside)
+            if isinstance(error, OSError):
+                raise ArchiveError(f"{path}: not written, after {written:,} bytes: {error}") from error
+            raise
 
     def _open(self, path: str) -> BinaryIO:
         return Path(path).open("wb") if self._is_local else cast("BinaryIO", self._fs.open(path, "wb"))
 
-    def _rename(self, path: str) -> None:
+    def _rename(self, aside: str, path: str) -> None:
         if not self._is_local:
-            self._fs.mv(path + ASIDE, path)
+            self._fs.mv(aside, path)
             return
-        Path(path + ASIDE).replace(path)
+        Path(aside).replace(path)
         # A new name is on the disk once its folders are: https://man7.org/linux/man-pages/man2/fsync.2.html.
         folder = Path(path).parent
         for one in (folder, *folder.parents):
@@ -105,6 +111,26 @@ class Place:
                 found.update(chunk)
         return size, found.hexdigest()
 
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Locks the folder; false if another process has it, or another who asked in this one.
+
+        A process that is frozen keeps its lock, one that dies loses it. True also where there are no locks: at other URLs,
+        and on file systems without them.
+        """
+        if not self._is_local:
+            yield True
+            return
+        try:
+            self._fs.makedirs(self._root, exist_ok=True)
+            folder = os.open(self._root, os.O_RDONLY)
+        except OSError as error:
+            raise ArchiveError(f"{self.url}: cannot be written: {error}") from error
+        try:
+            yield _lock(folder)
+        finally:
+            os.close(folder)
+
     def names(self) -> list[str]:
         """Every file, sorted."""
         try:
@@ -129,7 +155,18 @@ class Place:
         """Removes what an interrupted writing left."""
         for name in self.names():
             if name.endswith(ASIDE):
-                self._fs.rm_file(self.path(name))
+                with contextlib.suppress(FileNotFoundError):  # who wrote it was quicker
+                    self._fs.rm_file(self.path(name))
+
+
+def _lock(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:
