@@ -27,7 +27,9 @@ local function less(a, b)
 end
 
 local function waits(holder)
-  return holder == 'waiting' or holder == 'waiting-behind' or string.match(holder, '^waiting%-%d+$')
+  local pause = string.match(holder, '^waiting%-(%d+)$')
+  -- With more digits it is a name like any other: see waiting.py.
+  return holder == 'waiting' or holder == 'waiting-behind' or pause and #pause <= 18
 end
 
 local pages, cut = {}, nil

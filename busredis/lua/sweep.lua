@@ -66,7 +66,8 @@ for k = 3, #KEYS do
         page = redis.call('XPENDING', stream, ARGV[1], from == '-' and '-' or '(' .. from, '+', ARGV[3], 'waiting')
         if #page == tonumber(ARGV[3]) then following = page[#page][1] end
       else
-        local idle = string.match(holder[1], '^waiting%-(%d+)$') or ARGV[2]
+        local pause = string.match(holder[1], '^waiting%-(%d+)$')
+        local idle = pause and #pause <= 18 and pause or ARGV[2] -- with more it is a name like any other: see waiting.py
         page = redis.call('XPENDING', stream, ARGV[1], 'IDLE', idle, '-', '+', ARGV[3], holder[1])
       end
       for _, row in ipairs(page) do rows[#rows + 1] = row end

@@ -19,10 +19,11 @@ def publisher(server, namespace, inspect):
         yield publisher
 
 
+@pytest.mark.parametrize("by_hand", [b"\xff\xfe by hand", b"waiting-" + 20 * b"9", b"waiting-" + 19 * b"9"])
 @pytest.mark.parametrize("max_attempts", [1, 3])
 @pytest.mark.parametrize("ordered", [False, True])
 def test_what_a_consumer_with_any_name_left_behind_is_taken_over(  # noqa: PLR0917
-    server, namespace, publisher, inspect, keys, ordered, max_attempts
+    server, namespace, publisher, inspect, keys, ordered, max_attempts, by_hand
 ):
     router, seen = Router(), []
 
@@ -34,7 +35,7 @@ def test_what_a_consumer_with_any_name_left_behind_is_taken_over(  # noqa: PLR09
     stream = keys.stream("Borrowed")
     inspect.xgroup_create(stream, "g", "0-0")
     inspect.xgroup_create(stream, b"other \xff", "0-0")
-    [[_, entries]] = inspect.xreadgroup("g", b"\xff\xfe by hand", {stream: ">"}, count=2)
+    [[_, entries]] = inspect.xreadgroup("g", by_hand, {stream: ">"}, count=2)
     inspect.xdel(stream, entries[1][0])
     Daemon(router, url=server.url, namespace=namespace, burst=True, sweep=0.1, lease=0.5).run()
 
