@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from busredis.commands import Flow, pairs, raw, scan, script
+from busredis.commands import Flow, pairs, raw, scan, script, text
 from busredis.errors import BusError
 from busredis.keys import Keys
 from busredis.partitions import Tries
@@ -22,19 +22,26 @@ class Group:
     event_types: list[str] = field(default_factory=list)
     open: int = 0
     silent: float | None = None
+    #: Its name as the server has it, where that is no UTF-8; not shown.
+    _sent: bytes = field(default=b"", repr=False)
+
+    @property
+    def sent(self) -> bytes:
+        """Its name for commands."""
+        return self._sent or self.name.encode()
 
 
 def find_groups(keys: Keys) -> Flow[list[Group]]:
     """Every group, by name, those included that are known by their checkpoint alone."""
-    found = {name.decode(): Group(name.decode()) for name in (yield from raw("SMEMBERS", keys.groups))}
+    found = {text(name): Group(text(name), _sent=name) for name in (yield from raw("SMEMBERS", keys.groups))}
     for stream in (yield from scan(keys.every_stream)):
         for row in (yield from raw("XINFO", "GROUPS", stream)):
             info = pairs(row)
-            name = info["name"].decode()
-            group = found.setdefault(name, Group(name))
+            name = text(info["name"])
+            group = found.setdefault(name, Group(name, _sent=info["name"]))
             group.event_types.append(keys.event_type(stream))
             group.open += info["pending"]
-            for consumer in (yield from raw("XINFO", "CONSUMERS", stream, name)):
+            for consumer in (yield from raw("XINFO", "CONSUMERS", stream, group.sent)):
                 idle = pairs(consumer)["idle"] / 1000
                 group.silent = idle if group.silent is None else min(group.silent, idle)
     return [found[name] for name in sorted(found)]
@@ -45,7 +52,7 @@ def find_groups_everywhere(partitions: Sequence[Keys]) -> Flow[list[Group]]:
     found: dict[str, Group] = {}
     for keys in partitions:
         for part in (yield from find_groups(keys)):
-            group = found.setdefault(part.name, Group(part.name))
+            group = found.setdefault(part.name, Group(part.name, _sent=part.sent))
             group.event_types = sorted({*group.event_types, *part.event_types})
             group.open += part.open
             known = [silent for silent in (group.silent, part.silent) if silent is not None]
@@ -67,7 +74,7 @@ def prune(keys: Keys, group: Group, least: timedelta) -> Flow[bool]:
     own += [keys.owner(group.name), keys.free(group.name)]
     streams = [keys.stream(event_type) for event_type in group.event_types]
     silence = int(least.total_seconds() * 1000)
-    return bool((yield from script("prune_group", [*own, *streams], [group.name, silence])))
+    return bool((yield from script("prune_group", [*own, *streams], [group.sent, silence])))
 
 
 class GroupSeen(BusError):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from busredis.commands import Arg, Flow, many, pairs, raw, scan, script
+from busredis.commands import Arg, Flow, many, pairs, raw, scan, script, sent_name
 from busredis.errors import CommandRefused, ReplayRefused, ServerError
 from busredis.keys import Keys, ShadowKeys, just_before, parse_id
 from busredis.partitions import in_each
@@ -217,7 +217,7 @@ def _streams(keys: Keys, group: str) -> Flow[list[str]]:
     return [
         name
         for name, rows in zip(names, replies, strict=True)
-        if not isinstance(rows, ServerError) and any(pairs(row)["name"].decode() == group for row in rows)
+        if not isinstance(rows, ServerError) and any(pairs(row)["name"] == sent_name(group) for row in rows)
     ]
 
 
@@ -233,7 +233,7 @@ def left(keys: Keys, group: str) -> Flow[int]:
         if not stream.startswith(keys.stream_prefix):
             continue
         rows = [pairs(row) for row in (yield from raw("XINFO", "GROUPS", stream))]
-        [reached] = [row["last-delivered-id"].decode() for row in rows if row["name"].decode() == group]
+        [reached] = [row["last-delivered-id"].decode() for row in rows if row["name"] == sent_name(group)]
         count += len((yield from raw("XRANGE", stream, f"({reached}", last, "COUNT", 100_000))) or 1
     return count
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from busredis.commands import Flow, raw, script
+from busredis.commands import Flow, raw, script, text
 from busredis.errors import SettingsError
 from busredis.keys import Keys, parse_id
 from busredis.settings import read_duration
@@ -137,9 +137,9 @@ def find_policies(keys: Keys) -> Flow[Policies]:
     """What is set."""
     found = yield from raw("HGETALL", keys.retention)
     by_type, unreadable = {}, {}
-    for name, text in zip(found[::2], found[1::2], strict=True):
+    for name, value in zip(found[::2], found[1::2], strict=True):
         try:
-            by_type[name.decode()] = Retention.parse(text.decode("utf-8", "replace"))
+            by_type[text(name)] = Retention.parse(value.decode("utf-8", "replace"))
         except SettingsError as error:
             unreadable[name.decode("utf-8", "replace")] = str(error)
     return Policies(by_type, unreadable)
@@ -233,7 +233,7 @@ def trim_page(keys: Keys, event_type: str, limits: Limits, most: int) -> Flow[Tr
             int(limits.once_read),
         ],
     )
-    return Trimmed(removed, pinned_by.decode())
+    return Trimmed(removed, text(pinned_by))
 
 
 def page_of(keys: Keys, event_type: str) -> Flow[int]:

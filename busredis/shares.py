@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from busredis.cluster import slot_of
-from busredis.commands import Flow, Request, many, raw, scan
+from busredis.commands import Flow, Request, many, raw, scan, text
 from busredis.errors import ServerError
 from busredis.keys import Keys
 
@@ -57,7 +57,7 @@ def count_entries(keys: Keys, streams: Sequence[str]) -> Flow[int]:
 
 def event_types(keys: Keys) -> Flow[list[str]]:
     """The event types that have a stream in a partition."""
-    return sorted(name.decode() for name in (yield from raw("SMEMBERS", keys.types)))
+    return sorted(text(name) for name in (yield from raw("SMEMBERS", keys.types)))
 
 
 def touch(keys: Keys) -> Request:

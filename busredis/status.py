@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from busredis.commands import Flow, pairs, raw, scan
+from busredis.commands import Flow, pairs, raw, scan, text
 from busredis.daemon.stats import Times, read_times
 from busredis.delivery.waiting import is_waiting
 from busredis.errors import GroupMissing
@@ -104,7 +104,7 @@ def _read_streams(keys: Keys, groups: dict[str, GroupStatus], now_ms: int) -> Fl
         streams.append(StreamStatus(event_type, info["length"], first, last, size or 0, kept, pinned))
         for row in (yield from raw("XINFO", "GROUPS", key)):
             found = pairs(row)
-            name = found["name"].decode()
+            name = text(found["name"])
             group = groups.setdefault(name, GroupStatus(name))
             met.add(name)
             if event_type not in group.event_types:
@@ -165,11 +165,11 @@ def _add_stream(group: GroupStatus, key: str, found: dict[str, object]) -> Flow[
         group.lag += int(lag)  # type: ignore[call-overload]
         group.oldest_unread_age = _older(group.oldest_unread_age, unread[0][0])
     try:
-        summary = yield from raw("XPENDING", key, group.group)
+        summary = yield from raw("XPENDING", key, found["name"])  # type: ignore[arg-type]  # bytes
     except GroupMissing:
         return
     for holder, count in summary[3] or []:
-        if is_waiting(holder.decode()):
+        if is_waiting(text(holder)):
             group.waiting += int(count)
         else:
             group.pending += int(count)
