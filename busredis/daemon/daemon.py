@@ -135,7 +135,7 @@ class Daemon:
         )
         lease = Lease(Client(self._url, timeout=_TIMEOUT), consumers, self.settings)
         lease.start()
-        beat = asyncio.create_task(lease.beat())
+        beat = asyncio.create_task(lease.beat(self._stop))
         try:
             reading = AsyncClient(self._url, timeout=self.settings.block + BLOCK_MARGIN)
             async with reader_for(reading, self.settings.block, is_shared=len(partitions) > 1) as reader:
@@ -145,6 +145,7 @@ class Daemon:
             # Last, since what still runs must keep its lease until it is settled or handed back.
             await asyncio.to_thread(lease.stop)
             await publisher.close()
+        lease.check()
 
     def _consumers(self, partitions: list[Tools], gate: Gate) -> list[Consumer]:
         prefetch = max(1, self.settings.prefetch // len(partitions))

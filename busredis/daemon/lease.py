@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from busredis.client import Client
 from busredis.daemon.consumer import Consumer
@@ -31,16 +32,26 @@ class Lease:
         self._loop_thread = threading.get_ident()
         self._told: set[bytes] = set()
         self._beat_at = time.monotonic()
+        self._fault: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="busredis lease", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    async def beat(self) -> None:
-        """Runs on the loop, and so tells this thread whether the loop does."""
+    async def beat(self, failed: Callable[[], None]) -> None:
+        """Runs on the loop, and so tells this thread whether the loop does; calls `failed` once for a fault of that thread."""
+        told = False
         while True:
             self._beat_at = time.monotonic()
+            if self._fault is not None and not told:
+                told = True
+                failed()
             await asyncio.sleep(self._lease / 10)
+
+    def check(self) -> None:
+        """Raises a fault of the thread, if there was one: what it renews may be lost, so the process has to end."""
+        if self._fault is not None:
+            raise self._fault
 
     def stop(self) -> None:
         """Ends the renewal; called last, when nothing is held any more."""
@@ -50,18 +61,28 @@ class Lease:
 
     def _run(self) -> None:
         while not self._stop.wait(self._lease / 3):
-            now = time.monotonic()
-            is_blocked = now - self._beat_at > self._lease / 4
-            if is_blocked and self._tell_who_blocks(now):
-                # No timeout could end it, and nothing that this process holds gets its turn: let others have it.
-                continue
-            for consumer in self._consumers:
-                try:
-                    self._renew(consumer, now, is_blocked=is_blocked)
-                except ServerError as error:
-                    log.warning(
-                        "the lease waits for the server: %s", error, extra={"group": consumer.pending.group}
-                    )
+            self._guarded(self._round)
+
+    def _round(self) -> None:
+        now = time.monotonic()
+        is_blocked = now - self._beat_at > self._lease / 4
+        if is_blocked and self._tell_who_blocks(now):
+            # No timeout could end it, and nothing that this process holds gets its turn: let others have it.
+            return
+        for consumer in self._consumers:
+            renew = partial(self._renew, consumer, now, is_blocked=is_blocked)
+            self._guarded(renew, consumer.pending.group)
+
+    def _guarded(self, work: Callable[[], None], group: str = "") -> None:
+        """Notes a fault of our own, and goes on: until the process has ended, what can be renewed is."""
+        try:
+            work()
+        except ServerError as error:
+            log.warning("the lease waits for the server: %s", error, extra={"group": group})
+        except Exception as fault:
+            if self._fault is None:
+                log.exception("the lease cannot be renewed, this fault is raised", extra={"group": group})
+                self._fault = fault
 
     def _renew(self, consumer: Consumer, now: float, *, is_blocked: bool) -> None:
         if isinstance(consumer, OrderedConsumer):

@@ -134,6 +134,7 @@ class Shadow:
             await self._work(consumers, store, tell)
         finally:
             await asyncio.to_thread(lease.stop)
+        lease.check()
 
     async def _work(
         self, consumers: list[Consumer], store: AsyncEventStore, tell: Callable[[Progress], None]
