@@ -25,12 +25,20 @@ if key ~= '' then
   letter[#letter + 1] = 'key'
   letter[#letter + 1] = key
 end
--- The fields of the entry as they are, each behind "entry:"; none if the entry itself is gone.
+-- The fields of the entry as they are, each behind "entry:"; none if the entry itself is gone. What Lua could not pass to
+-- XADD stands in one field more, "fields", a name or a value as "<bytes>:<it>,".
+local MOST = 4000
 local entry = redis.call('XRANGE', KEYS[1], ARGV[4], ARGV[4])[1]
 if entry then
-  for i = 1, #entry[2], 2 do
+  for i = 1, math.min(#entry[2], MOST), 2 do
     letter[#letter + 1] = 'entry:' .. entry[2][i]
     letter[#letter + 1] = entry[2][i + 1]
+  end
+  local rest = {}
+  for i = MOST + 1, #entry[2] do rest[#rest + 1] = #entry[2][i] .. ':' .. entry[2][i] .. ',' end
+  if #rest > 0 then
+    letter[#letter + 1] = 'fields'
+    letter[#letter + 1] = table.concat(rest)
   end
 end
 local place

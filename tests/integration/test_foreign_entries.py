@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 from busredis import Context, Daemon, DomainEvent, Router
+from busredis.dead_letters import DeadLetters
 from tests.integration.conftest import FAST
 from tests.integration.payments import Paid, Refunded, letters, pending
 from tests.integration.running import Running
@@ -42,6 +43,25 @@ def test_what_is_no_event_is_a_dead_letter_with_a_reason_and_the_rest_goes_on(ru
     assert [letter["reason"] for letter in found] == [reason for _, reason in BAD.values()]
     assert [letter["attempts"] for letter in found] == ["1"] * len(BAD)
     assert "amount" in found[4]["error"]
+
+
+def test_an_entry_of_thousands_of_fields_is_a_dead_letter_with_all_of_them(run, client, inspect, keys):
+    router = Router()
+
+    @router.on(Paid, name="reads")
+    async def reads(event: Paid) -> None:
+        raise AssertionError
+
+    fields = {f"field {n}": f"{n}:,\n" for n in range(20_000)}
+    inspect.xadd(keys.stream("Paid"), fields)
+    run(router)
+
+    [letter] = client.run(DeadLetters([keys]).list("reads"))
+    assert letter.fields == fields
+    assert pending(inspect, keys, "Paid", "reads") == 0
+    client.run(DeadLetters([keys]).retry(letter))
+    run(router)
+    assert len(inspect.xrange(keys.dead("reads"))) == 1
 
 
 class Strict(DomainEvent):
