@@ -22,6 +22,65 @@ if TYPE_CHECKING:
 _CREATING = threading.Lock()
 
 
+#: Commands that outlive themselves: the connection they come on is also the one that acknowledges.
+_STATE = frozenset(
+    [
+        "ASKING",
+        "AUTH",
+        "DISCARD",
+        "EXEC",
+        "HELLO",
+        "MONITOR",
+        "MULTI",
+        "PSUBSCRIBE",
+        "PSYNC",
+        "PUNSUBSCRIBE",
+        "QUIT",
+        "READONLY",
+        "READWRITE",
+        "RESET",
+        "SELECT",
+        "SSUBSCRIBE",
+        "SUBSCRIBE",
+        "SUNSUBSCRIBE",
+        "SYNC",
+        "UNSUBSCRIBE",
+        "UNWATCH",
+        "WATCH",
+    ]
+)
+#: Of CLIENT those that only tell something, or are about others.
+_CLIENT = frozenset(
+    [
+        "GETNAME",
+        "GETREDIR",
+        "HELP",
+        "ID",
+        "INFO",
+        "KILL",
+        "LIST",
+        "PAUSE",
+        "TRACKINGINFO",
+        "UNBLOCK",
+        "UNPAUSE",
+    ]
+)
+
+
+def _check_state(command: Sequence[Arg]) -> None:
+    """Raises ValueError for a command that changes the state of its connection."""
+    words = [
+        word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word) for word in command[:2]
+    ]
+    name, *rest = [word.upper() for word in words] or [""]
+    if name in _STATE or (name == "CLIENT" and rest and rest[0] not in _CLIENT):
+        what = " ".join([name, *rest]) if name == "CLIENT" else name
+        raise ValueError(
+            f"{what} changes the state of a connection, and that of ctx is shared with what acknowledges: use a client of "
+            "your own for it, ctx.execute_many() for a transaction, or ctx.script()"
+        )
+
+
 @dataclass(frozen=True)
 class Tools:
     """What all handlers of a daemon share."""
@@ -73,13 +132,19 @@ class Context:
         return self._keys().view(name)
 
     async def execute(self, *command: Arg) -> Any:
-        """One Redis command; the raw reply (bytes, int, list, None). Raises ServerError."""
+        """One Redis command; the raw reply (bytes, int, list, None). Raises ServerError.
+
+        The connection is shared: what would change its state (SELECT, SUBSCRIBE, WATCH, MULTI ...) is refused, ValueError.
+        """
+        _check_state(command)
         return await self._tools().client.run(raw(*command).__iter__())
 
     async def execute_many(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
-        """Commands in one transaction and one round trip: all of them or none. Raises ServerError."""
+        """Commands in one transaction and one round trip: all of them or none. Raises ServerError; ValueError as execute()."""
         if not commands:
             return []
+        for command in commands:
+            _check_state(command)
         replies = await self._tools().client.run(many([("MULTI",), *commands, ("EXEC",)]))
         for reply in [*replies, *(replies[-1] if isinstance(replies[-1], list) else [])]:
             if isinstance(reply, ServerError):
