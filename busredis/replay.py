@@ -1,5 +1,6 @@
 """Gives a group again what it has had, and switches read models that were rebuilt over."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -232,6 +233,10 @@ def left(keys: Keys, group: str) -> Flow[int]:
     for stream, last in until.items():
         if not stream.startswith(keys.stream_prefix):
             continue
+        if not re.fullmatch(rb"\d{1,20}-\d{1,20}", last):
+            raise ReplayRefused(
+                f"{keys.replay(group)} has {last[:80]!r} for {stream}, which is no entry id: somebody edited it; HDEL that field"
+            )
         rows = [pairs(row) for row in (yield from raw("XINFO", "GROUPS", stream))]
         [reached] = [row["last-delivered-id"].decode() for row in rows if row["name"] == sent_name(group)]
         count += len((yield from raw("XRANGE", stream, f"({reached}", last, "COUNT", 100_000))) or 1

@@ -1,5 +1,6 @@
 """How long a handler takes and how its deliveries end, counted in Redis so that any program can show it."""
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -9,10 +10,14 @@ from busredis.commands import Arg, Flow, many, pairs, raw
 from busredis.delivery.model import ACK, Delivery, Outcome, Verdict
 from busredis.keys import Keys
 
+log = logging.getLogger("busredis.daemon")
+
 #: Execution times are counted in buckets whose bounds grow by this factor: a percentile is exact to 20%.
 _GROWTH = 1.2
 _BASE_US = 1.0
 _LOG_GROWTH = math.log(_GROWTH)
+_MOST_BUCKETS = 300
+_MOST_DIGITS = 19
 
 
 class Stats:
@@ -56,7 +61,7 @@ class Stats:
         key = keys.stats(self._group)
         commands: list[tuple[Arg, ...]] = [("HINCRBY", key, name, count) for name, count in counts.items()]
         known = yield from raw("HGET", key, "slowest_us")
-        if self._slowest_us > int(known or 0):
+        if self._slowest_us > _number(key, "slowest_us", known or b"0"):
             commands.append(("HSET", key, "slowest_us", self._slowest_us))
         yield from many(commands)
 
@@ -78,12 +83,26 @@ def read_times(partitions: Sequence[Keys], group: str) -> Flow[Times]:
     slowest = 0.0
     for keys in partitions:
         found = pairs((yield from raw("HGETALL", keys.stats(group))))
-        slowest = max(slowest, int(found.pop("slowest_us", 0)) / 1e6)
-        counts.update({name: int(value) for name, value in found.items()})
-    buckets = sorted((int(name[3:]), value) for name, value in counts.items() if name.startswith("us:"))
+        numbers = {name: _number(keys.stats(group), name, value) for name, value in found.items()}
+        slowest = max(slowest, numbers.pop("slowest_us", 0) / 1e6)
+        counts.update(numbers)
+    # A bucket beyond that is of no time that anything could have taken: somebody made it up.
+    buckets = sorted(
+        (int(name[3:]), value)
+        for name, value in counts.items()
+        if name.startswith("us:") and name[3:].isdecimal() and int(name[3:]) < _MOST_BUCKETS
+    )
     outcomes = {name[8:]: value for name, value in counts.items() if name.startswith("outcome:")}
     total = sum(count for _, count in buckets)
     return Times(total, _percentile(buckets, 0.5), _percentile(buckets, 0.95), slowest, outcomes)
+
+
+def _number(key: str, name: str, value: bytes) -> int:
+    """0, and a line in the log, for what somebody put there that is no number."""
+    if value.isdigit() and len(value) < _MOST_DIGITS:
+        return int(value)
+    log.warning("%s has %r for %s, which is no number: it is left out", key, value[:80], name)
+    return 0
 
 
 def _bucket(took_us: int) -> int:

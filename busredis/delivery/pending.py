@@ -1,8 +1,11 @@
 """The pending list of a group, as flows: read, acknowledge, wait, give up, claim, renew, sweep."""
 
+import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from busredis.commands import Arg, Flow, given_name, many, pairs, raw, script, sent_name
@@ -17,6 +20,8 @@ from busredis.lua import load
 PAGE = 200
 #: How long it is remembered what became of effects, for a daemon that did not hear it.
 _REMEMBERED_MS = 86_400_000
+
+log = logging.getLogger("busredis.delivery")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +111,10 @@ class Pending:
     def is_replay(self, stream: str, entry_id: bytes) -> bool:
         """Whether the group has had this entry before, as far as the last look at the server says."""
         until = self._replays.get(stream) if self._replays else None
-        return self.is_shadow or (
-            until is not None and parse_id(entry_id.decode()) <= parse_id(until.decode())
-        )
+        if self.is_shadow or until is None:
+            return self.is_shadow
+        end = _replay_end(self.keys.replay(self.group), stream, until)
+        return end is not None and parse_id(entry_id.decode()) <= end
 
     @property
     def with_side_effects(self) -> bool:
@@ -278,3 +284,12 @@ class Pending:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
+
+
+@lru_cache(maxsize=1_000)
+def _replay_end(key: str, stream: str, until: bytes) -> tuple[int, int] | None:
+    """None, and a line in the log, once, for what somebody put there that is no entry id."""
+    if re.fullmatch(rb"\d{1,20}-\d{1,20}", until):
+        return parse_id(until.decode())
+    log.warning("%s has %r for %s, which is no entry id: it is taken for no replay", key, until[:80], stream)
+    return None

@@ -33,7 +33,7 @@ end
 -- A replay has ended in a stream when nothing up to its end is open: what is delivered after that is no replay.
 local function end_replay(stream, reached)
   local until_id = redis.call('HGET', KEYS[2], stream)
-  if not until_id or not at_most(until_id, reached) then return end
+  if not until_id or not string.match(until_id, '^%d+-%d+$') or not at_most(until_id, reached) then return end
   redis.call('HDEL', KEYS[2], stream)
   if redis.call('HLEN', KEYS[2]) == 1 then redis.call('HDEL', KEYS[2], 'side-effects') end
 end
