@@ -4,6 +4,7 @@ import base64
 import os
 import threading
 import time
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -132,6 +133,17 @@ class Vault:
         return found
 
 
+def check_installed(classes: Iterable[type[DomainEvent]]) -> None:
+    """Raises SettingsError that names the classes with personal fields, if what encrypts them is not installed."""
+    personal = sorted({cls.type_name for cls in classes if cls.personal})
+    if not personal:
+        return
+    try:
+        _cipher(bytes(32))
+    except SettingsError as error:
+        raise SettingsError(f"{', '.join(personal)} cannot be read or published: {error}") from None
+
+
 def _cipher(key: bytes) -> Any:
     return _module("cryptography.hazmat.primitives.ciphers.aead").AESGCM(key)
 
@@ -145,4 +157,4 @@ def _module(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise SettingsError(f"personal data needs pip install busredis[privacy] ({error})") from None
+        raise SettingsError(f"personal data needs pip install 'busredis[privacy]' ({error})") from None

@@ -33,6 +33,7 @@ from busredis.publisher import AsyncPublisher
 from busredis.retention import Retention
 from busredis.router import Router
 from busredis.settings import Settings
+from busredis.vault import check_installed
 
 log = logging.getLogger("busredis.daemon")
 
@@ -69,8 +70,7 @@ class Daemon:
         self.settings = Settings.load(url=url, namespace=namespace, **options)
         self.handlers = chosen(routers, groups)
         registry.check()
-        for handler in self.handlers:
-            handler.event_classes()
+        check_installed(cls for handler in self.handlers for cls in handler.event_classes())
         self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex[:6]}".replace(" ", "")
         self._url = server_url(self.settings)
         self._burst = burst

@@ -310,3 +310,24 @@ def test_a_key_is_remembered_for_a_while_and_no_longer():
 
     assert json.loads(long.open(PersonRegistered, raw))["payload"]["email"] == "ada@example.org"
     assert json.loads(never.open(PersonRegistered, raw))["payload"]["email"] == FORGOTTEN
+
+
+def test_a_daemon_with_personal_events_does_not_start_without_what_opens_them(server, namespace, monkeypatch):
+    router = Router()
+
+    @router.on(PersonRegistered, name="reads")
+    async def reads(event: PersonRegistered) -> None: ...
+
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+
+    with pytest.raises(SettingsError, match=r"PersonRegistered cannot .* pip install 'busredis\[privacy\]'"):
+        Daemon(router, url=server.url, namespace=namespace)
+
+
+def test_a_publisher_refuses_a_personal_event_before_anything_is_sent(publisher, inspect, keys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+
+    with pytest.raises(SettingsError, match=r"pip install 'busredis\[privacy\]'"):
+        publisher.publish(PersonRegistered(username="ada", email="a@example.org"))
+
+    assert inspect.xlen(keys.stream("PersonRegistered")) == 0
