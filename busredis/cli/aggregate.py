@@ -7,7 +7,7 @@ import orjson
 import typer
 
 from busredis.aggregate import EventSourcedAggregate
-from busredis.cli.options import Json, Namespace, Url, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, console, print_json, print_table, say
 from busredis.cli.targets import find_aggregates
 from busredis.errors import SettingsError
 from busredis.keys import parse_id
@@ -49,9 +49,7 @@ def show(
     if json:
         print_json(document)
         return
-    console.print(
-        f"{aggregate_type} {aggregate_id}  version {found.version}  {_recorded(last)}", markup=False
-    )
+    say(f"{aggregate_type} {aggregate_id}  version {found.version}  {_recorded(last)}")
     console.print_json(orjson.dumps(document["state"]).decode())
 
 
@@ -77,7 +75,7 @@ def history(
         print_json([_event(one) for one in found])
         return
     if not found:
-        console.print(f"no events of {aggregate_type} {aggregate_id} after version {after}", markup=False)
+        say(f"no events of {aggregate_type} {aggregate_id} after version {after}")
         return
     rows: list[list[object]] = [
         [
@@ -115,7 +113,7 @@ def diff(
         print_json(changes)
         return
     if not changes:
-        console.print(f"versions {first} and {second} have the same state")
+        say(f"versions {first} and {second} have the same state")
         return
     rows: list[list[object]] = [
         [change["path"], *map(_shown, (change["before"], change["after"]))] for change in changes

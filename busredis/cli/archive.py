@@ -17,7 +17,7 @@ from rich.progress import (
 
 from busredis.archiver import Archived, Archiver, archive_each, joined, noted_head
 from busredis.cli.moments import positions
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect, print_json, print_table, say
 from busredis.client import Client
 from busredis.cold import Archive, Archives, FileEntry
 from busredis.cold.verify import verify_all
@@ -145,7 +145,7 @@ def _report(results: list[Archived], seconds: float, *, dry_run: bool, json: boo
     ]
     print_table("would be archived" if dry_run else "archived", columns, table)
     share = f", {total.cold_bytes / total.hot_bytes:.1%} of the bytes" if total.cold_bytes else ""
-    console.print(f"{total.entries:,} entries in {seconds:.1f} s, {rate:,.0f}/s{share}", highlight=False)
+    say(f"{total.entries:,} entries in {seconds:.1f} s, {rate:,.0f}/s{share}")
 
 
 @app.command("ls")
@@ -160,7 +160,7 @@ def ls(*, to: To = None, namespace: Namespace = None, json: Json = False) -> Non
         print_json(files)
         return
     if not files:
-        console.print("the archive is empty")
+        say("the archive is empty")
         return
     columns = ("event_type", "day", "rows", "bytes", "first_id", "last_id", "path")
     rows: list[list[object]] = [[file[column] for column in columns] for file in files]
@@ -201,13 +201,12 @@ def verify(
         print_json(asdict(found))
     else:
         for problem in found.problems:
-            console.print(problem, markup=False, highlight=False, soft_wrap=True)
+            say(problem)
         for stray in found.strays:
-            console.print(f"not in the manifest, and not read: {stray}", markup=False, highlight=False)
+            say(f"not in the manifest, and not read: {stray}")
         verdict = f"{len(found.problems)} problem(s)" if found.problems else "as written"
-        console.print(
+        say(
             f"{found.files} file(s), {found.rows:,} entries, {found.bytes:,} bytes: {verdict}",
-            highlight=False,
         )
     if found.problems:
         raise typer.Exit(1)
@@ -258,9 +257,9 @@ def restore(
             if len(targets) == 1
             else f"{name}, in {len(targets)} partitions of {into}"
         )
-        console.print(f"{count:,} entries in {where}", markup=False, highlight=False)
+        say(f"{count:,} entries in {where}")
     if not found:
-        console.print("the archive has nothing of that time")
+        say("the archive has nothing of that time")
 
 
 def _progress(what: str, *, hidden: bool) -> Progress:

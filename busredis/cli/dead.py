@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table, say
 from busredis.cli.terminal import printable
 from busredis.client import Client
 from busredis.dead_letters import MOST, DeadLetter, DeadLetters, retry_all
@@ -34,7 +34,7 @@ def ls(
         print_json([letter.to_dict() for letter in found])
         return
     if not found:
-        console.print("no dead letters")
+        say("no dead letters")
         return
     rows: list[list[object]] = [
         [x.group, x.id, x.event_type, x.reason, x.error[:80], x.attempts, _when(x.last_failure)]
@@ -80,13 +80,13 @@ def retry(
             raise typer.BadParameter(f"--key chooses among all: busredis dead retry {group} all --key {key}")
         letter = client.run(letters.get(group, letter_id))
         client.run(letters.retry(letter))
-        _say(f"redelivered to {group}: {letter.entry_id}")
+        say(f"redelivered to {group}: {letter.entry_id}")
         return
     retried = client.run(retry_all(partitions, group, key=key))
     for letter in retried.done:
-        _say(f"redelivered to {group}: {letter.entry_id}")
+        say(f"redelivered to {group}: {letter.entry_id}")
     for letter in retried.trimmed:
-        _say(f"not redelivered: {letter.entry_id} is no longer in {letter.stream}; the letter has its fields")
+        say(f"not redelivered: {letter.entry_id} is no longer in {letter.stream}; the letter has its fields")
 
 
 @app.command("discard")
@@ -106,17 +106,13 @@ def discard(
         typer.confirm(f"remove {len(chosen)} dead letter(s) of {group} for good?", abort=True)
     for letter in chosen:
         client.run(letters.discard(letter))
-        console.print(f"discarded {letter.id}", markup=False, highlight=False)
+        say(f"discarded {letter.id}")
 
 
 def _chosen(client: Client, letters: DeadLetters, group: str, letter_id: str) -> list[DeadLetter]:
     if letter_id == "all":
         return client.run(letters.list(group, limit=MOST))
     return [client.run(letters.get(group, letter_id))]
-
-
-def _say(line: str) -> None:
-    console.print(printable(line), markup=False, highlight=False)
 
 
 def _when(millis: int) -> str:

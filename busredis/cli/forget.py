@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json
+from busredis.cli.options import Json, Namespace, Url, connect, print_json, say
 from busredis.errors import SettingsError
 from busredis.privacy import forget as forget_subject
 from busredis.settings import Settings
@@ -37,9 +37,7 @@ def forget(
     if json:
         print_json({"subject": subject, "known": known})
     else:
-        console.print(
+        say(
             f"{subject}: {'forgotten' if known else 'no key was there'}; snapshots are dropped, and are made anew "
             "from what is left",
-            markup=False,
-            highlight=False,
         )

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
-from busredis.cli.terminal import printable
+from busredis.cli.options import Json, Namespace, Url, connect, print_json, print_table, say
 from busredis.client import Client
 from busredis.errors import BusError, SettingsError
 from busredis.groups import Group, abandoned, find_groups_everywhere, prune_everywhere
@@ -62,7 +61,7 @@ def prune_(
         print_json({"abandoned": chosen, "pruned": [group.name for group in pruned]})
     else:
         for group in pruned:
-            console.print(printable(f"removed {group.name}"), highlight=False, markup=False)
+            say(f"removed {group.name}")
     if problem is not None:
         raise problem
 
@@ -83,7 +82,7 @@ def _prune(
 
 def _show(groups: list[Group]) -> None:
     if not groups:
-        console.print("no such groups")
+        say("no such groups")
         return
     rows: list[list[object]] = [
         [

@@ -5,9 +5,8 @@ from typing import Annotated, Any
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from busredis.cli import table
 from busredis.cli.terminal import printable
 from busredis.client import Client
 from busredis.keys import Keys
@@ -37,12 +36,10 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[object]]) -> None:
-    """A table; columns of numbers are aligned to the right."""
-    table = Table(title=title, title_justify="left")
-    for index, column in enumerate(columns):
-        is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
-    for row in rows:
-        # Text, since what stands in brackets in a string would be taken for markup.
-        table.add_row(*[Text(f"{cell:,}" if isinstance(cell, int) else printable(str(cell))) for cell in row])
-    console.print(table)
+    """A table on standard output, in which nothing is broken that somebody may want to copy."""
+    table.print_table(console, title, columns, rows)
+
+
+def say(line: str) -> None:
+    """A line for people on standard output; breaking it is the terminal's business, so that it can be copied whole."""
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)

@@ -245,4 +245,4 @@ def _counted(lines: Iterable[bytes], progress: Progress, total: int | None) -> I
 
 
 def _say(text: str) -> None:
-    Console(stderr=True, highlight=False).print(text, markup=False)
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)

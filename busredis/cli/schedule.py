@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect, print_json, print_table, say
 from busredis.cli.publish import Import, check_key, import_classes, parse
-from busredis.cli.terminal import printable
 from busredis.errors import BusError, SettingsError
 from busredis.publisher import Publisher
 from busredis.schedule import find_scheduled, soonest
@@ -70,7 +69,7 @@ def ls(
         print_json(found)
         return
     if not found:
-        console.print("nothing is scheduled")
+        say("nothing is scheduled")
         return
     rows: list[list[object]] = [
         [one.id, one.at.strftime("%Y-%m-%d %H:%M:%S"), one.event_type, str(one.event.get("payload"))[:80]]
@@ -88,7 +87,7 @@ def cancel(schedule_id: Id, *, url: Url = None, namespace: Namespace = None, jso
     if json:
         print_json({"id": schedule_id, "cancelled": True})
     else:
-        console.print(printable(f"cancelled {schedule_id}"), highlight=False, markup=False)
+        say(f"cancelled {schedule_id}")
 
 
 def _time(at: str | None) -> datetime | None:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from busredis.aggregate import EventSourcedAggregate
 from busredis.cli import logs
 from busredis.cli.aggregate import Import
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect, print_json, print_table, say
 from busredis.cli.targets import find_aggregates
 from busredis.client import AsyncClient
 from busredis.daemon import Daemon
@@ -164,9 +164,9 @@ def rebuild(
     if json:
         print_json({"rebuilt": len(aggregates) - len(failures), "failed": failures})
     else:
-        console.print(f"rebuilt {len(aggregates) - len(failures)} snapshot(s)", highlight=False)
+        say(f"rebuilt {len(aggregates) - len(failures)} snapshot(s)")
         for name, reason in failures.items():
-            console.print(f"failed: {name}: {reason}", markup=False, highlight=False)
+            say(f"failed: {name}: {reason}")
     if failures:
         raise typer.Exit(1)
 
@@ -197,7 +197,7 @@ def drop(
     if json:
         print_json({"dropped": dropped})
     else:
-        console.print(f"dropped {dropped} snapshot(s)", highlight=False)
+        say(f"dropped {dropped} snapshot(s)")
 
 
 def _behind(one: SnapshotInfo) -> object:
