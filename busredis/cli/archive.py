@@ -204,7 +204,8 @@ def verify(
             say(problem)
         for stray in found.strays:
             say(f"not in the manifest, and not read: {stray}")
-        verdict = f"{len(found.problems)} problem(s)" if found.problems else "as written"
+        written = "as written" if found.files else "nothing is archived there"
+        verdict = f"{len(found.problems)} problem(s)" if found.problems else written
         say(
             f"{found.files} file(s), {found.rows:,} entries, {found.bytes:,} bytes: {verdict}",
         )

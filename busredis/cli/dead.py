@@ -34,7 +34,7 @@ def ls(
         print_json([letter.to_dict() for letter in found])
         return
     if not found:
-        say("no dead letters")
+        _say_none(client, letters, group)
         return
     rows: list[list[object]] = [
         [x.group, x.id, x.event_type, x.reason, x.error[:80], x.attempts, _when(x.last_failure)]
@@ -85,6 +85,8 @@ def retry(
     retried = client.run(retry_all(partitions, group, key=key))
     for letter in retried.done:
         say(f"redelivered to {group}: {letter.entry_id}")
+    if not retried.done and not retried.trimmed:
+        _say_none(client, letters, group)
     for letter in retried.trimmed:
         say(f"not redelivered: {letter.entry_id} is no longer in {letter.stream}; the letter has its fields")
 
@@ -102,6 +104,9 @@ def discard(
     client, partitions = connect(url, namespace)
     letters = DeadLetters(partitions)
     chosen = _chosen(client, letters, group, letter_id)
+    if not chosen:
+        _say_none(client, letters, group)
+        return
     if not yes:
         typer.confirm(f"remove {len(chosen)} dead letter(s) of {group} for good?", abort=True)
     for letter in chosen:
@@ -113,6 +118,15 @@ def _chosen(client: Client, letters: DeadLetters, group: str, letter_id: str) ->
     if letter_id == "all":
         return client.run(letters.list(group, limit=MOST))
     return [client.run(letters.get(group, letter_id))]
+
+
+def _say_none(client: Client, letters: DeadLetters, group: str | None) -> None:
+    """That there is no letter; of a group that may be misspelt also which groups have some."""
+    if group is None:
+        say("no dead letters")
+        return
+    others = client.run(letters.groups())
+    say(f"group {group!r} has no dead letters; those that have some: {', '.join(others) or 'none'}")
 
 
 def _when(millis: int) -> str:

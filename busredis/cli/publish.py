@@ -15,10 +15,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from busredis.cli.lines import bounded_lines, is_cut, longest_line
 from busredis.cli.options import Namespace, Url, connect
+from busredis.cli.targets import missing
 from busredis.client import Client
 from busredis.codec import Codec
-from busredis.commands import raw, scan
-from busredis.errors import BusError, DecodeError, SettingsError
+from busredis.commands import raw, scan, text
+from busredis.errors import BusError, DecodeError, SettingsError, UnknownEventType
 from busredis.events import DomainEvent
 from busredis.keys import Keys
 from busredis.publisher import Publisher
@@ -136,7 +137,13 @@ def parse(raw_json: bytes, place: str, limit: int, event_type: str | None = None
         event = _event(orjson.loads(raw_json), event_type)
         if len(raw_json) > limit // _GROWTH:
             Codec(limit, Vault(MemoryKeys())).encode(event)  # here, where the place is known
-    except (BusError, orjson.JSONDecodeError) as error:
+    except UnknownEventType as error:
+        advice = "name the module that has its class: --import shop.events"
+        raise BadLine(f"{place}: {UnknownEventType(error.event_type, error.known, advice)}") from None
+    except orjson.JSONDecodeError as error:
+        advice = "" if event_type is None else """; in quotes for the shell: '{"username": "ada"}'"""
+        raise BadLine(f"{place} is no event: {error}{advice}") from None
+    except BusError as error:
         raise BadLine(f"{place} is no event: {error}") from None
     return event
 
@@ -170,12 +177,28 @@ def tail(
         found = client.run(raw("XREVRANGE", stream, "+", "-", "COUNT", max(count, 1)).__iter__())
         last[stream] = found[0][0] if found else "0-0"
         newest += [(stream, *entry) for entry in found[:count]]
+    if not newest:
+        _say(
+            f"no entries{' of ' + ', '.join(event_types) if event_types else ' yet'}"
+            + (", waiting" if follow else "")
+        )
     newest.sort(key=lambda entry: tuple(map(int, entry[1].split(b"-"))))
     for stream, entry_id, fields in newest[-count:] if count else []:
         _print_entry(Keys.at(stream).event_type(stream), entry_id, fields)
-    while follow and streams:
+    while follow:
+        if not event_types:
+            last |= {stream: "0-0" for stream in _begun(client, partitions) if stream not in last}
         for stream, entry_id, fields in _following(client, partitions, last):
             _print_entry(Keys.at(stream).event_type(stream), entry_id, fields)
+
+
+def _begun(client: Client, partitions: Sequence[Keys]) -> list[str]:
+    """The streams that appends have begun, of types that were not there before too."""
+    return [
+        keys.stream(text(name))
+        for keys in partitions
+        for name in client.run(raw("SMEMBERS", keys.types).__iter__())
+    ]
 
 
 def _following(
@@ -186,6 +209,7 @@ def _following(
     for keys in partitions:
         own = {stream: entry_id for stream, entry_id in last.items() if Keys.at(stream) == keys}
         if not own:
+            time.sleep(block / 1_000)
             continue
         command = ("XREAD", "COUNT", 100, "BLOCK", block, "STREAMS", *own, *own.values())
         for stream, entries in client.run(raw(*command).__iter__()) or []:
@@ -211,7 +235,7 @@ def import_classes(modules: list[str] | None) -> None:
         try:
             import_module(name)
         except ModuleNotFoundError as error:
-            raise SettingsError(f"--import {name}: {error}") from error
+            raise SettingsError(f"--import {name}: {error}{missing(name, error)}") from error
 
 
 def _open(jsonl: str) -> BinaryIO:

@@ -39,6 +39,8 @@ def add(
     json: Json = False,
 ) -> None:
     """Schedule one event: schedule add TaskAssignedEvent '{"task_id": "t-1"}' --in 2h."""
+    if (at is None) == (delay is None):
+        raise SettingsError("say when, in one of two ways: --at 2026-01-31T12:00 or --in 2h")
     check_key(key)
     import_classes(modules)
     limit = Settings.load(url=url, namespace=namespace).max_event_bytes
@@ -83,7 +85,10 @@ def cancel(schedule_id: Id, *, url: Url = None, namespace: Namespace = None, jso
     """Take an event out of the schedule, also one that is due and was not appended yet."""
     with Publisher(url, namespace=namespace) as publisher:
         if not publisher.cancel(schedule_id):
-            raise NotScheduled(f"{schedule_id!r} is not in the schedule: appended or cancelled already?")
+            raise NotScheduled(
+                f"{schedule_id!r} is not in the schedule: appended or cancelled already? "
+                "'busredis schedule ls' lists what is in it"
+            )
     if json:
         print_json({"id": schedule_id, "cancelled": True})
     else:

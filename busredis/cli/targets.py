@@ -24,7 +24,8 @@ def find_routers(target: str) -> list[Router]:
         if not isinstance(found, Router):
             routers = [key for key, value in vars(module).items() if isinstance(value, Router)]
             raise SettingsError(
-                f"{target}: {attribute!r} is no Router; {name} has {', '.join(routers) or 'none'}"
+                f"{target}: {attribute!r} is no Router; {name} has {', '.join(routers) or 'none itself'}; "
+                f"all that are in it and its modules: {name}"
             )
         return [found]
     found_routers = {
@@ -69,5 +70,18 @@ def _import(name: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise SettingsError(f"no module {name!r} here or on the Python path") from None
+            raise SettingsError(f"no module {name!r}{missing(name, error)}") from None
         raise
+
+
+def missing(name: str, error: ModuleNotFoundError) -> str:
+    """What to do about a module that is not found: it may be `name` itself, or one that it imports."""
+    if error.name and name != error.name and not name.startswith(f"{error.name}."):
+        return f", which {name} imports: install it where busredis is installed"
+    if "/" in name or name.endswith(".py"):
+        module = name.removesuffix(".py").strip("./").replace("/", ".")
+        return f": write a module, not a file: {module}"
+    return (
+        f" here or on the Python path: it is {name.partition('.')[0]}.py or a folder of that name in the folder where you "
+        "start busredis, or it is installed, or PYTHONPATH names the folder it is in"
+    )

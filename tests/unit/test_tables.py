@@ -10,7 +10,13 @@ from rich.console import Console
 from busredis.cli.table import print_table
 
 LETTERS = ["group", "id", "type", "error", "attempts"]
-LETTER = ["governance-audit-trail", "1764085101000-12", "PermissionGrantedEvent", "ValueError: it is negative", 2000]
+LETTER = [
+    "governance-audit-trail",
+    "1764085101000-12",
+    "PermissionGrantedEvent",
+    "ValueError: it is negative",
+    2000,
+]
 
 
 class Terminal(io.StringIO):
