@@ -42,8 +42,8 @@ def show_version(is_asked: bool) -> None:
 
 
 app = typer.Typer(
-    help="busredis: a message bus on Redis Streams. The server is --url, else BUSREDIS_URL, else REDIS_URL, else the "
-    "embedded one of this folder ('busredis up').",
+    help="A message bus on Redis Streams. The server is what --url says, else BUSREDIS_URL, else REDIS_URL, else the one "
+    "that 'busredis up' started for this folder. To begin: busredis up; busredis doctor; busredis run shop.handlers.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -29,7 +29,7 @@ from busredis.restore import Range, restore_all
 from busredis.settings import Settings
 
 app = typer.Typer(
-    help="Cold storage: old entries in Parquet files, still a part of every history.",
+    help="Cold storage: old entries in Parquet files.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -45,7 +45,9 @@ def archive(
     *,
     before: Annotated[
         str | None,
-        typer.Option(help="What is older: 30d, a time, or an entry id; 3/...: of partition 3 alone."),
+        typer.Option(
+            help="What is older than an age (30d), a time (2026-11-25) or an entry id; 3/30d: in partition 3 alone."
+        ),
     ] = None,
     to: To = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be archived.")] = False,
@@ -54,7 +56,11 @@ def archive(
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Archive what is older, in every partition: busredis archive --before 30d --to URL."""
+    """Cold storage: old entries in Parquet files.
+
+    They are removed from Redis once the files are read back and compared, and stay a part of every history and replay.
+    For example: busredis archive --before 30d --to /var/lib/archive.
+    """
     if context.invoked_subcommand is not None:
         return
     if before is None:
@@ -178,13 +184,16 @@ def verify(
     *,
     to: To = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Do not ask the server for the last line.")
+        bool, typer.Option("--offline", help="Do not ask the server which line of the manifest is the last.")
     ] = False,
     url: Url = None,
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Read every file and compare it with the manifest, and the manifest with what the bus noted; exit code 1 if not."""
+    """Check that every file is as it was written.
+
+    Each is compared with the manifest, and the manifest with what the bus noted; exit code 1 if something differs.
+    """
     cold, heads = open_archives(to, namespace), {}
     if offline:
         archives = cold.there()
@@ -229,7 +238,10 @@ def restore(
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Put a range of archived entries, under their ids, into the streams of another namespace, to look at them."""
+    """Put archived entries into another namespace, to look at.
+
+    They have their own ids there.
+    """
     client, partitions = connect(url, namespace)
     targets = all_keys(Settings.load(namespace=into).namespace, len(partitions))
     if targets[0].namespace == partitions[0].namespace:

@@ -10,16 +10,20 @@ from busredis.cli.terminal import printable
 from busredis.client import Client
 from busredis.dead_letters import MOST, DeadLetter, DeadLetters, retry_all
 
-app = typer.Typer(help="Dead letters: what a group gave up.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Dead letters: events that a handler gave up, with the reason.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
-Group = Annotated[str, typer.Argument(help="The group that gave it up.")]
+Group = Annotated[str, typer.Argument(help="The group (the name of the handler) that gave it up.")]
 Id = Annotated[str, typer.Argument(help="The id of the letter, from 'dead ls'.")]
 
 
 @app.command("ls")
 def ls(
     group: Annotated[str | None, typer.Argument(help="Only this group.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most letters of a group.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many of a group.")] = 100,
     *,
     url: Url = None,
     namespace: Namespace = None,
@@ -49,7 +53,7 @@ def ls(
 def show(
     group: Group, letter_id: Id, *, url: Url = None, namespace: Namespace = None, json: Json = False
 ) -> None:
-    """Show one dead letter whole: the entry's fields, the error, the traceback."""
+    """Show one whole: its fields, the error, the traceback."""
     client, partitions = connect(url, namespace)
     letter = client.run(DeadLetters(partitions).get(group, letter_id))
     if json:
@@ -72,7 +76,10 @@ def retry(
     url: Url = None,
     namespace: Namespace = None,
 ) -> None:
-    """Hand an entry to its group again, and to no other, with all its attempts; 'all' in the order of the events."""
+    """Hand a dead letter to its handler again, and to no other.
+
+    It has all its attempts again. 'all' go in the order of the events.
+    """
     client, partitions = connect(url, namespace)
     letters = DeadLetters(partitions)
     if letter_id != "all":
@@ -100,7 +107,7 @@ def discard(
     url: Url = None,
     namespace: Namespace = None,
 ) -> None:
-    """Remove a dead letter for good."""
+    """Remove a dead letter for good; the event itself stays."""
     client, partitions = connect(url, namespace)
     letters = DeadLetters(partitions)
     chosen = _chosen(client, letters, group, letter_id)

@@ -1,9 +1,10 @@
 """doctor: what server is in use, and what of it endangers events."""
 
 import platform
+from contextlib import closing
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import typer
 
@@ -20,15 +21,30 @@ _KINDS = {"one": "one server", "cluster": "cluster", "sentinel": "found by senti
 
 
 def doctor(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> None:
-    """Say what server is in use and what is wrong with it; exit code 1 if events are in danger. Changes nothing."""
+    """Say what server is in use, and what endangers events.
+
+    Such as that it evicts, or forgets at a restart; what may come of it, and what to do. Changes nothing. Exit code 1 if
+    events are in danger, 0 if not.
+    """
     settings = Settings.load(url=url, namespace=namespace)
     server = server_url(settings)
-    kind, client = parse_servers(server).kind, Client(server)
+    with closing(Client(server)) as client:
+        facts, problems = _examine(client, settings, parse_servers(server).kind)
+    if json:
+        print_json({**facts, "problems": [asdict(problem) for problem in problems]})
+    else:
+        _show(facts, problems)
+    if any(problem.danger for problem in problems):
+        raise typer.Exit(1)
+
+
+def _examine(
+    client: Client, settings: Settings, kind: Literal["one", "cluster", "sentinel"]
+) -> tuple[dict[str, Any], list[Problem]]:
     recorded = client.run(examination.recorded_partitions(settings.namespace))
     masters = client.masters()
-    options = client.run(
-        examination.try_options(Keys(settings.namespace, None if recorded in (None, 1) else 0))
-    )
+    keys = Keys(settings.namespace, None if recorded in (None, 1) else 0)
+    options = client.run(examination.try_options(keys))
     nodes, problems = [], []
     for address, of_node in masters.items():
         node = of_node.run(examination.read_node(address))
@@ -37,7 +53,8 @@ def doctor(*, url: Url = None, namespace: Namespace = None, json: Json = False) 
         nodes.append(node)
         problems += examination.judge(node)
     problems += examination.judge_setup(settings, kind, recorded, nodes)
-    facts: dict[str, Any] = {
+    python, redis_py = platform.python_version(), version("redis")
+    return {
         "url": client.shown,
         "kind": kind,
         "namespace": settings.namespace,
@@ -45,18 +62,8 @@ def doctor(*, url: Url = None, namespace: Namespace = None, json: Json = False) 
         "resp": 2,
         "nodes": nodes,
         "extras": examination.find_extras(),
-        "versions": {
-            "busredis": version("busredis"),
-            "python": platform.python_version(),
-            "redis": version("redis"),
-        },
-    }
-    if json:
-        print_json({**facts, "problems": [asdict(problem) for problem in problems]})
-    else:
-        _show(facts, problems)
-    if any(problem.danger for problem in problems):
-        raise typer.Exit(1)
+        "versions": {"busredis": version("busredis"), "Python": python, "redis-py": redis_py},
+    }, problems
 
 
 def _show(facts: dict[str, Any], problems: list[Problem]) -> None:
@@ -71,15 +78,10 @@ def _show(facts: dict[str, Any], problems: list[Problem]) -> None:
     for refused in sorted({node.fsync_refused for node in nodes} - {""}):
         _fact("durability", f"not on this server: {refused}")
     _fact("protocol", "RESP2, which busredis speaks to every server")
+    is_relied_on = not any(node.fsync_refused for node in nodes)
     for name, use in OPTIONAL.items():
         there = all(node.optional[name] for node in nodes)
-        refused = any(node.fsync_refused for node in nodes)
-        used = (
-            f"{'used' if there and not refused else 'could be used, where it can be relied on,'} for {use}"
-            if use
-            else "not used by busredis"
-        )
-        _fact("command", f"{name}: {'there' if there else 'not there'}, {used}")
+        _fact("command", f"{name}: {'there' if there else 'not there'}, {_used(use, there and is_relied_on)}")
     for extra in facts["extras"]:
         _fact("extra", _extra(extra))
     _fact("versions", ", ".join(f"{name} {number}" for name, number in facts["versions"].items()))
@@ -132,6 +134,12 @@ def _extra(extra: Extra) -> str:
     if extra.version is None:
         return f"{extra.package}: not installed; for {extra.use}: pip install 'busredis[{extra.extra}]'"
     return f"{extra.package} {extra.version}, for {extra.use}"
+
+
+def _used(use: str, is_used: bool) -> str:
+    if not use:
+        return "not used by busredis"
+    return f"used for {use}" if is_used else f"not used, where it can be relied on it is for {use}"
 
 
 def _known(fact: str) -> str:

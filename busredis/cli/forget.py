@@ -22,7 +22,10 @@ def forget(
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Delete the key of a subject: its personal data can be read no more, in Redis, archive and snapshots."""
+    """Make the personal data of somebody unreadable, for good.
+
+    The key is deleted with which it is encrypted, in Redis, archive and snapshots.
+    """
     if Settings.load(url=url, namespace=namespace).key_store:
         raise SettingsError(
             "the keys are in a store of yours (BUSREDIS_KEY_STORE): delete the key there, and drop snapshots"

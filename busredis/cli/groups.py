@@ -13,7 +13,7 @@ from busredis.keys import Keys
 from busredis.settings import read_duration
 
 app = typer.Typer(
-    help="Consumer groups: one is kept for each handler that ever ran.",
+    help="Groups: one for each name of a handler that ever ran.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -34,14 +34,19 @@ def ls(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> N
 def prune_(
     names: Annotated[list[str] | None, typer.Argument(help="Only these groups; default: all.")] = None,
     *,
-    silent: Annotated[str, typer.Option(help="That no consumer was seen for so long: 7d, 12h.")] = "7d",
+    silent: Annotated[
+        str, typer.Option(help="Only groups of which no daemon was seen for so long: 7d, 12h.")
+    ] = "7d",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     url: Url = None,
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Remove groups that nobody runs any more, so that what they never read can be trimmed; dead letters stay."""
+    """Remove groups of handlers that nobody runs any more.
+
+    What they never read can then be trimmed. Their dead letters stay.
+    """
     least = read_duration(silent)
     if least is None:
         raise SettingsError(f"--silent {silent}: a number and a unit, such as 90, 12h or 7d")

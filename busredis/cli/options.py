@@ -15,10 +15,18 @@ from busredis.partitions import learn, look_up
 from busredis.settings import Settings
 
 Url = Annotated[
-    str | None, typer.Option("--url", help="redis://HOST:PORT/DB; default BUSREDIS_URL.", show_default=False)
+    str | None,
+    typer.Option(
+        "--url",
+        help="The server: redis://HOST:PORT/DB; default: BUSREDIS_URL, REDIS_URL, or what 'busredis up' started here.",
+        show_default=False,
+    ),
 ]
-Namespace = Annotated[str | None, typer.Option("--namespace", help="Prefix of the keys; default busredis.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of a table.")]
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", help="What its keys begin with; default: BUSREDIS_NAMESPACE, or busredis."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 console = Console()
 

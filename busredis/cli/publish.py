@@ -30,7 +30,10 @@ from busredis.vault import MemoryKeys, Vault
 _CHUNK = 1_000
 
 Import = Annotated[
-    list[str] | None, typer.Option("--import", help="Module with the event classes; default the catalog.")
+    list[str] | None,
+    typer.Option(
+        "--import", help="Module with your event classes, such as shop.events; default: busredis.catalog."
+    ),
 ]
 
 
@@ -43,23 +46,35 @@ class BadLine(BusError):
 
 
 def publish(
-    event_type: Annotated[str | None, typer.Argument(help="The event type.")] = None,
+    event_type: Annotated[str | None, typer.Argument(help="Its type, such as UserLoggedInEvent.")] = None,
     json: Annotated[
-        str | None, typer.Argument(help="The payload, or a whole event with a 'payload'.")
+        str | None, typer.Argument(help="Its payload in JSON, or a whole event with a 'payload'.")
     ] = None,
     *,
     jsonl: Annotated[
         str | None, typer.Option("--jsonl", help="A file with one event a line, or - for standard input.")
     ] = None,
     rejects: Annotated[
-        Path | None, typer.Option(help="Bad lines go here and the run goes on; without it they stop it.")
+        Path | None,
+        typer.Option(
+            help="With --jsonl: bad lines go to this file, and the run goes on; without it the first one ends it."
+        ),
     ] = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key of a single event.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="A name for this publish: the same again, with the same name, stores nothing twice."
+        ),
+    ] = None,
     modules: Import = None,
     url: Url = None,
     namespace: Namespace = None,
 ) -> None:
-    """Publish one event, or a file of them: publish UserLoggedInEvent '{"username": "ada"}'."""
+    """Publish one event, or a file of them.
+
+    Prints the id under which it is stored. For example: busredis publish UserLoggedInEvent '{"username": "ada"}';
+    busredis publish --jsonl events.jsonl, with lines such as {"event_type": "UserLoggedInEvent", "payload": {}}.
+    """
     _check_use(event_type, json, jsonl, key)
     import_classes(modules)
     limit = Settings.load(url=url, namespace=namespace).max_event_bytes
@@ -155,18 +170,40 @@ def _event(data: Any, event_type: str | None) -> DomainEvent:
         if found != event_type:
             raise DecodeError("unknown-type", f"event_type is {str(found)[:80]!r}, not {event_type!r}")
         data = {**data, "event_type": event_type}
-    return DomainEvent.from_dict(data)
+    event = DomainEvent.from_dict(data)
+    _check_names(data, event)
+    return event
+
+
+def _check_names(data: dict[str, Any], event: DomainEvent) -> None:
+    """Raises DecodeError if something of `data` is not in the event.
+
+    A daemon reads past what it does not know; a publisher must not, for nobody would ever see it again.
+    """
+    if data.get("event_version", 1) < type(event).version:
+        return  # what becomes of older fields is decided by upcasters
+    known = {"an event": (data, {*event.metadata, "traceparent", "payload"})}
+    known[event.metadata["event_type"]] = (data["payload"], {*event.payload})
+    for what, (given, names) in known.items():
+        if strange := sorted(set(given) - names):
+            fields = ", ".join(sorted(names)) or "none"
+            raise DecodeError("unknown-field", f"{what} has no field {strange[0][:80]!r}; it has {fields}")
 
 
 def tail(
     event_types: Annotated[list[str] | None, typer.Argument(help="Only these types; default all.")] = None,
     *,
-    count: Annotated[int, typer.Option("-n", min=0, help="Entries to show of what is there.")] = 10,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+    count: Annotated[int, typer.Option("-n", min=0, help="How many of those that are there.")] = 10,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with those that come, until Ctrl-C.")
+    ] = False,
     url: Url = None,
     namespace: Namespace = None,
 ) -> None:
-    """Show the newest entries in their order over all types, one JSON line each."""
+    """Show the newest events, one JSON line each.
+
+    They come in their order over all types.
+    """
     client, partitions = connect(url, namespace)
     streams = [keys.stream(name) for keys in partitions for name in event_types or []] or [
         stream for keys in partitions for stream in client.run(scan(keys.every_stream))

@@ -39,7 +39,10 @@ def set_(
     url: Url = None,
     namespace: Namespace = None,
 ) -> None:
-    """Set how long the entries of a type are kept: retention set UserLoggedInEvent --max-age 30d."""
+    """Set how long the entries of a type are kept.
+
+    For example: busredis retention set UserLoggedInEvent --max-age 30d.
+    """
     if sum((max_age is not None, max_length is not None, acked, keep)) != 1:
         raise SettingsError("say one of --max-age 30d, --max-length N, --acked, --keep")
     age = None if max_age is None else read_duration(max_age)

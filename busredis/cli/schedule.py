@@ -13,7 +13,9 @@ from busredis.schedule import find_scheduled, soonest
 from busredis.settings import Settings, read_duration
 
 app = typer.Typer(
-    help="Events that daemons append when they are due.", no_args_is_help=True, rich_markup_mode=None
+    help="Events for later, which daemons publish when they are due.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 Id = Annotated[str, typer.Argument(help="The id in the schedule, from 'schedule add' or 'schedule ls'.")]
@@ -25,20 +27,23 @@ class NotScheduled(BusError):
 
 @app.command("add")
 def add(
-    event_type: Annotated[str, typer.Argument(help="The event type.")],
-    payload: Annotated[str, typer.Argument(help="The payload, or a whole event with a 'payload'.")],
+    event_type: Annotated[str, typer.Argument(help="Its type, such as TaskAssignedEvent.")],
+    payload: Annotated[str, typer.Argument(help="Its payload in JSON, or a whole event with a 'payload'.")],
     *,
-    at: Annotated[
-        str | None, typer.Option(help="When: ISO 8601, UTC if no zone is given: 2026-01-31T12:00.")
-    ] = None,
+    at: Annotated[str | None, typer.Option(help="When: 2026-01-31T12:00, UTC if no zone is given.")] = None,
     delay: Annotated[str | None, typer.Option("--in", help="After how long: 90, 500ms, 5m, 2h, 30d.")] = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key, which becomes the id.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="The id; the same again with it schedules nothing twice.")
+    ] = None,
     modules: Import = None,
     url: Url = None,
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Schedule one event: schedule add TaskAssignedEvent '{"task_id": "t-1"}' --in 2h."""
+    """Schedule one event; prints its id.
+
+    For example: busredis schedule add TaskAssignedEvent '{"task_id": "t-1"}' --in 2h.
+    """
     if (at is None) == (delay is None):
         raise SettingsError("say when, in one of two ways: --at 2026-01-31T12:00 or --in 2h")
     check_key(key)
@@ -82,7 +87,10 @@ def ls(
 
 @app.command("cancel")
 def cancel(schedule_id: Id, *, url: Url = None, namespace: Namespace = None, json: Json = False) -> None:
-    """Take an event out of the schedule, also one that is due and was not appended yet."""
+    """Take an event out of the schedule.
+
+    Also one that is due, as long as it was not published.
+    """
     with Publisher(url, namespace=namespace) as publisher:
         if not publisher.cancel(schedule_id):
             raise NotScheduled(

@@ -9,7 +9,10 @@ from busredis.server import EmbeddedServer
 
 
 def up() -> None:
-    """Start the embedded server of this folder (or find it), and say how to look inside. It goes on until 'down'."""
+    """Start a server for this folder, or find it.
+
+    It keeps its data in .busredis and goes on until 'busredis down'. Says how to look inside.
+    """
     server = EmbeddedServer()
     url = server.start()
     say(f"{server.version} at {url}, data in {server.folder}")

@@ -2,13 +2,16 @@
 
 import pkgutil
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from busredis.aggregate import EventSourcedAggregate
 from busredis.errors import SettingsError
 from busredis.router import Router
+
+Found = TypeVar("Found")
 
 
 def find_routers(target: str) -> list[Router]:
@@ -39,6 +42,18 @@ def find_routers(target: str) -> list[Router]:
             f"{target}: no Router in it; write 'router = Router()' there, or name it: {target}:name"
         )
     return list(found_routers.values())
+
+
+def find_in(modules: list[str] | None, default: str, find: Callable[[str], list[Found]]) -> list[Found]:
+    """What `find` finds in the modules of --import, else in `default`. Raises SettingsError that names the option."""
+    if modules:
+        return [found for name in modules for found in find(name)]
+    try:
+        return find(default)
+    except SettingsError as error:
+        raise SettingsError(
+            f"say with --import in which module to look: --import shop.{default}; {error}"
+        ) from None
 
 
 def find_aggregates(target: str) -> list[type[EventSourcedAggregate[Any]]]:
