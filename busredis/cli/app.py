@@ -23,6 +23,7 @@ from busredis.cli import (
     server,
     snapshots,
     status,
+    tail,
 )
 from busredis.cli.terminal import printable
 from busredis.errors import BusError, CommandRefused, NotSent, RegistrationError, SettingsError
@@ -64,7 +65,7 @@ app.command("up")(server.up)
 app.command("down")(server.down)
 app.command("run")(run.run)
 app.command("publish")(publish.publish)
-app.command("tail")(publish.tail)
+app.command("tail")(tail.tail)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("partitions")(partitions.partitions)

@@ -51,3 +51,8 @@ def print_table(title: str, columns: list[str], rows: list[list[object]]) -> Non
 def say(line: str) -> None:
     """A line for people on standard output; breaking it is the terminal's business, so that it can be copied whole."""
     console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def note(line: str) -> None:
+    """A line for people on standard error, beside what is for programs on standard output."""
+    Console(stderr=True, highlight=False).print(printable(line), markup=False, soft_wrap=True)

@@ -18,7 +18,7 @@ def partitions(
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Show each partition: its size, events a second, hash slot and the node that has it."""
+    """Show each partition: its size, its rate and its node."""
     client, found = connect(url, namespace)
     shares = [client.run(read_share(number, keys)) for number, keys in enumerate(found)]
     before, began = _added(client, found), time.monotonic()

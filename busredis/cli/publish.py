@@ -1,8 +1,8 @@
-"""publish and tail."""
+"""publish: one event, or a file of them."""
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -14,14 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from busredis.cli.lines import bounded_lines, is_cut, longest_line
-from busredis.cli.options import Namespace, Url, connect
+from busredis.cli.options import Namespace, Url, note
 from busredis.cli.targets import missing
-from busredis.client import Client
 from busredis.codec import Codec
-from busredis.commands import raw, scan, text
 from busredis.errors import BusError, DecodeError, SettingsError, UnknownEventType
 from busredis.events import DomainEvent
-from busredis.keys import Keys
 from busredis.publisher import Publisher
 from busredis.settings import Settings
 from busredis.vault import MemoryKeys, Vault
@@ -126,7 +123,7 @@ def _publish_lines(
             if rejects is None:
                 # What was good so far is not lost because of what follows it.
                 published += len(publisher.publish_many(waiting))
-                _say(f"published {published:,} event(s) before the bad line")
+                note(f"published {published:,} event(s) before the bad line")
                 raise
             ends = line.endswith(b"\n") or is_cut(line, longest_line(limit))
             rejects.write(line if ends else line + b"\n")
@@ -135,7 +132,7 @@ def _publish_lines(
             waiting.clear()
     published += len(publisher.publish_many(waiting))
     rate = published / max(time.monotonic() - started, 1e-6)
-    _say(
+    note(
         f"published {published:,} event(s), {rate:,.0f}/s"
         + (f"; {bad:,} bad line(s) rejected" if bad else "")
     )
@@ -190,79 +187,6 @@ def _check_names(data: dict[str, Any], event: DomainEvent) -> None:
             raise DecodeError("unknown-field", f"{what} has no field {strange[0][:80]!r}; it has {fields}")
 
 
-def tail(
-    event_types: Annotated[list[str] | None, typer.Argument(help="Only these types; default all.")] = None,
-    *,
-    count: Annotated[int, typer.Option("-n", min=0, help="How many of those that are there.")] = 10,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with those that come, until Ctrl-C.")
-    ] = False,
-    url: Url = None,
-    namespace: Namespace = None,
-) -> None:
-    """Show the newest events, one JSON line each.
-
-    They come in their order over all types.
-    """
-    client, partitions = connect(url, namespace)
-    streams = [keys.stream(name) for keys in partitions for name in event_types or []] or [
-        stream for keys in partitions for stream in client.run(scan(keys.every_stream))
-    ]
-    newest = []
-    last: dict[str, Any] = {}
-    for stream in streams:
-        found = client.run(raw("XREVRANGE", stream, "+", "-", "COUNT", max(count, 1)).__iter__())
-        last[stream] = found[0][0] if found else "0-0"
-        newest += [(stream, *entry) for entry in found[:count]]
-    if not newest:
-        _say(
-            f"no entries{' of ' + ', '.join(event_types) if event_types else ' yet'}"
-            + (", waiting" if follow else "")
-        )
-    newest.sort(key=lambda entry: tuple(map(int, entry[1].split(b"-"))))
-    for stream, entry_id, fields in newest[-count:] if count else []:
-        _print_entry(Keys.at(stream).event_type(stream), entry_id, fields)
-    while follow:
-        if not event_types:
-            last |= {stream: "0-0" for stream in _begun(client, partitions) if stream not in last}
-        for stream, entry_id, fields in _following(client, partitions, last):
-            _print_entry(Keys.at(stream).event_type(stream), entry_id, fields)
-
-
-def _begun(client: Client, partitions: Sequence[Keys]) -> list[str]:
-    """The streams that appends have begun, of types that were not there before too."""
-    return [
-        keys.stream(text(name))
-        for keys in partitions
-        for name in client.run(raw("SMEMBERS", keys.types).__iter__())
-    ]
-
-
-def _following(
-    client: Client, partitions: Sequence[Keys], last: dict[str, Any]
-) -> Iterator[tuple[str, bytes, list[bytes]]]:
-    """What has come meanwhile, of one partition at a time; waits a second in all if nothing has."""
-    block = max(1, 1_000 // len(partitions))
-    for keys in partitions:
-        own = {stream: entry_id for stream, entry_id in last.items() if Keys.at(stream) == keys}
-        if not own:
-            time.sleep(block / 1_000)
-            continue
-        command = ("XREAD", "COUNT", 100, "BLOCK", block, "STREAMS", *own, *own.values())
-        for stream, entries in client.run(raw(*command).__iter__()) or []:
-            for entry_id, fields in entries:
-                last[stream.decode()] = entry_id
-                yield stream.decode(), entry_id, fields
-
-
-def _print_entry(event_type: str, entry_id: bytes, fields: list[bytes]) -> None:
-    found = {
-        fields[i].decode("utf-8", "replace"): fields[i + 1].decode("utf-8", "replace")
-        for i in range(0, len(fields), 2)
-    }
-    typer.echo(orjson.dumps({"id": entry_id.decode(), "event_type": event_type, **found}).decode())
-
-
 def import_classes(modules: list[str] | None) -> None:
     """Imports these modules, or the catalog, so that their event classes are known. Raises SettingsError."""
     sys.path.insert(0, "")
@@ -303,7 +227,3 @@ def _counted(lines: Iterable[bytes], progress: Progress, total: int | None) -> I
         if number % 500 == 0:
             progress.update(task, completed=done)
         yield line
-
-
-def _say(text: str) -> None:
-    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)

@@ -6,7 +6,10 @@ from busredis.status import GroupStatus, read_status
 
 
 def status(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> None:
-    """Streams, aggregates, groups, lag, pending, waiting, dead letters, oldest ages, execution times."""
+    """Show what is stored, and how far each group is.
+
+    lag: not read yet; pending: in the hands of a daemon; waiting: failed, for another attempt; dead: given up.
+    """
     client, partitions = connect(url, namespace)
     found = client.run(read_status(partitions))
     if json:

@@ -79,6 +79,8 @@ def _modules(name: str) -> list[ModuleType]:
 
 
 def _import(name: str) -> ModuleType:
+    if "/" in name:
+        raise SettingsError(f"no module {name!r}{_for_a_file(name)}")
     if not name or name.startswith("."):
         raise SettingsError(f"{name!r} names no module: write shop.handlers, or shop.handlers:router")
     try:
@@ -94,9 +96,12 @@ def missing(name: str, error: ModuleNotFoundError) -> str:
     if error.name and name != error.name and not name.startswith(f"{error.name}."):
         return f", which {name} imports: install it where busredis is installed"
     if "/" in name or name.endswith(".py"):
-        module = name.removesuffix(".py").strip("./").replace("/", ".")
-        return f": write a module, not a file: {module}"
+        return _for_a_file(name)
     return (
         f" here or on the Python path: it is {name.partition('.')[0]}.py or a folder of that name in the folder where you "
         "start busredis, or it is installed, or PYTHONPATH names the folder it is in"
     )
+
+
+def _for_a_file(name: str) -> str:
+    return f": write a module, not a file: {name.removesuffix('.py').strip('./').replace('/', '.')}"

@@ -14,23 +14,13 @@ from busredis.durability import syncs_before_it_answers
 from busredis.errors import GroupMissing, PublishRefused, ServerError, ServerUnavailable
 from busredis.keys import Keys
 
-#: Without these nothing works; a server may have them renamed or forbidden.
-NEEDED = (
-    *(
-        "EVALSHA",
-        "EVAL",
-        "XADD",
-        "XRANGE",
-        "XREVRANGE",
-        "XREADGROUP",
-        "XREAD",
-        "XGROUP",
-        "XACK",
-        "XCLAIM",
-        "XPENDING",
-    ),
-    *("XINFO", "XLEN", "XDEL", "XTRIM", "SCAN", "TIME", "HSET", "SMEMBERS", "ZRANGEBYSCORE", "RENAME"),
+#: What busredis' scripts and modules send; a server may have it renamed or forbidden.
+_NEEDED = (
+    "EVAL EVALSHA TIME SCAN TYPE EXISTS DEL RENAME PTTL GET SET HDEL HEXISTS HGET HGETALL HLEN HMGET HSET LINDEX LLEN LRANGE "
+    "RPUSH SADD SMEMBERS SREM XACK XADD XCLAIM XDEL XGROUP XINFO XLEN XPENDING XRANGE XREAD XREADGROUP XREVRANGE XSETID XTRIM "
+    "ZADD ZCARD ZRANGE ZRANGEBYLEX ZRANGEBYSCORE ZREM ZREMRANGEBYLEX ZSCORE"
 )
+NEEDED = tuple(_NEEDED.split())
 #: What a server said of a setting that it does not tell.
 UNKNOWN = "?"
 #: What some servers have: by name, what busredis does with it ("" if nothing).

@@ -35,7 +35,7 @@ def _missing(node: Node) -> Problem | None:
         return None
     return Problem(
         f"{node.address} has no {', '.join(node.missing)}",
-        "publishers and daemons fail",
+        "publishers, daemons and commands that need them fail",
         "use Redis 6.2 or Valkey 7.2 or later, and rename or forbid none of them",
     )
 

@@ -2,18 +2,27 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 
+import busredis
 from busredis import Publisher
+from busredis.cli import main
 from busredis.client import Client
+from busredis.cluster import slot_of
 from busredis.doctor import Node, judge, measure
+from busredis.doctor.node import NEEDED
 from busredis.errors import NotSent, SettingsError
+from busredis.keys import Keys
 from tests.partitions.clusters import TestCluster, ask
 from tests.partitions.conftest import run_cli
 from tests.partitions.ledger import PartSettled
 from tests.servers import TestServer, chosen_server
 from tests.waiting import wait_until
+
+ROOT = Path(busredis.__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -181,13 +190,21 @@ def test_settings_that_do_not_fit_the_namespace_are_told(server, namespace, insp
     assert any('BUSREDIS_DURABILITY is "replica"' in what for what in whats)
 
 
-def test_a_cluster_is_told_node_by_node(tmp_path, namespace):
+def test_a_cluster_is_told_node_by_node_and_who_takes_a_node_for_all_is_told_the_url(
+    tmp_path, namespace, monkeypatch, capsys
+):
     with TestCluster(tmp_path, replicas=False, cluster_require_full_coverage="no") as cluster:
         with Publisher(cluster.url, namespace=namespace) as publisher:
             publisher.publish(PartSettled(cents=1))
         well = doctor(cluster.url)
         ask(cluster.nodes[1], "CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
         found = json.loads(doctor(cluster.url, "--json", code=1))
+        owner = cluster.owner(slot_of(Keys(namespace).partitions))
+        other = next(node for node in cluster.nodes if node is not owner)
+        monkeypatch.setattr("sys.argv", ["busredis", "status", "--url", other.url])
+        with pytest.raises(SystemExit):
+            main()
+        assert "this server is a node of a cluster: write redis+cluster://HOST" in capsys.readouterr().err
 
     assert "3 master(s)" in well
     for node in cluster.nodes:
@@ -227,6 +244,14 @@ def test_a_clock_that_differs_is_told_once_it_differs_by_more_than_a_round_trip_
     assert judge(node) == []
 
 
+def test_every_command_of_a_script_is_asked_for():
+    scripts = [path.read_text() for path in ROOT.glob("lua/*.lua")]
+
+    sent = {name for text in scripts for name in re.findall(r"redis\.p?call\('(\w+)'", text)}
+    assert len(sent) > 30
+    assert sent - set(NEEDED) == set()
+
+
 def test_what_a_node_says_of_itself_is_judged():
     well = Node("here", kind="redis", role="master", aof="on", appendfsync="everysec", policy="noeviction")
 
@@ -235,7 +260,9 @@ def test_what_a_node_says_of_itself_is_judged():
         return f"{problem.danger} {problem}"
 
     assert judge(well) == []
-    assert told(missing=["XCLAIM"]).startswith("True here has no XCLAIM; publishers and daemons fail; ")
+    assert told(missing=["XCLAIM"]).startswith(
+        "True here has no XCLAIM; publishers, daemons and commands that need them fail; "
+    )
     assert told(writes_ok=False).startswith("True here could not write to its disk the last time; ")
     assert told(cluster_state="fail").startswith(
         "True the cluster is not whole, says here (cluster_state fail); "
