@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -11,7 +12,7 @@ from busredis.dead_letters import DeadLetters
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
 from busredis.errors import CommandRefused
-from tests.integration.conftest import BRIEF, LATER
+from tests.integration.conftest import BRIEF, FAST
 from tests.integration.running import Running, leave_with_a_ghost, released
 from tests.waiting import wait_until
 
@@ -182,7 +183,7 @@ def test_attempts_are_counted(server, namespace, publisher):
 
 
 def test_the_last_attempt_of_a_suspect_runs_with_nothing_beside_it(
-    server, namespace, client, publisher, reader, inspect, keys
+    server, namespace, client, publisher, reader, *, inspect, keys
 ):
     router, crowd, beside, done = Router(), {"running": 0, "started": 0}, [], threading.Event()
 
@@ -210,7 +211,8 @@ def test_the_last_attempt_of_a_suspect_runs_with_nothing_beside_it(
     publisher.publish(Guarded())
     [held] = read(client, reader("ghost"))
     publisher.publish_many([Crowd(number=n) for n in range(CROWD)])
-    with Running(Daemon(router, url=server.url, namespace=namespace, **LATER)):
+    lease = timedelta(seconds=5)  # for which the suspect waits until the crowd rests
+    with Running(Daemon(router, url=server.url, namespace=namespace, **(FAST | {"lease": lease}))):
         wait_until(lambda: crowd["started"] > 100, "the crowd is at work")
         inspect.xclaim(held.stream, "g", "ghost", 0, [held.id], idle=60_000, justid=True)
         wait_until(done.is_set, "the suspect has run")
@@ -220,7 +222,7 @@ def test_the_last_attempt_of_a_suspect_runs_with_nothing_beside_it(
 
 @pytest.mark.parametrize("colour", ["async", "sync"])
 def test_a_slow_handler_keeps_its_lease_while_the_loop_is_free(
-    server, namespace, client, publisher, reader, inspect, keys, colour
+    server, namespace, client, publisher, reader, *, inspect, keys, colour
 ):
     router, runs, release = Router(), [], threading.Event()
 

@@ -2,14 +2,12 @@
 
 import sys
 from collections import Counter
-from datetime import timedelta
 
 from busredis import Daemon, DomainEvent, EventStore, Publisher, Router
 from busredis.partitions import all_keys
 from busredis.store import ANY
 from examples import repartition
-
-FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=2)}
+from tests.partitions.conftest import FAST
 
 
 class Grown(DomainEvent):
