@@ -107,6 +107,10 @@ def test_a_lost_group_is_restored_and_nothing_open_is_skipped(server, namespace,
         wait_until(lambda: inspect.hget(keys.checkpoint("ledger"), stream) == first.encode(), "it is noted")
         publisher.publish_many([Paid(amount=n) for n in (waits, held, behind)])
         wait_until(lambda: runs[held], "one waits for its next attempt, one is in hand, one is behind it")
+        inspect.hdel(keys.checkpoint("ledger"), keys.stream("Refunded"))
+        wait_until(
+            lambda: inspect.hexists(keys.checkpoint("ledger"), keys.stream("Refunded")), "that is noted"
+        )
         inspect.xgroup_destroy(stream, "ledger")
         after_the_loss = publisher.publish(Paid(amount=after))
         wait_until(lambda: inspect.xinfo_groups(stream), "the group is back")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections import defaultdict
 from datetime import timedelta
 
@@ -163,14 +164,19 @@ def test_one_partition_works_on_a_cluster_too(cluster, namespace):
 
 
 def test_a_node_that_is_not_there_is_told_in_time(free_port, monkeypatch):
-    tries = []
-    connect = redis.Connection.connect
-    monkeypatch.setattr(redis.Connection, "connect", lambda self: tries.append(self.port) or connect(self))
+    tries, connect = [], socket.socket.connect
+
+    def counted(self, address):
+        tries.append(address)
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", counted)
     client = Client(f"redis+cluster://127.0.0.1:{free_port}", timeout=timedelta(seconds=1))
     for number in (1, 2):
         with pytest.raises(NotSent, match="no node of the cluster answers"):
             client.run(raw("GET", "x").__iter__())
-        assert tries == [free_port] * number  # each of which is bounded by the timeout, and nothing else is
+        # Each is bounded by the timeout, and there is nothing else that could take time.
+        assert tries == [("127.0.0.1", free_port)] * number
     client.close()
 
 
