@@ -54,8 +54,11 @@ class Daemons:
         return len(dead)
 
     def _is_reading(self, process: subprocess.Popen[bytes]) -> bool:
-        consumers = self.inspect.xinfo_consumers(self.keys.stream("Counted"), "one")
-        return any(f"-{process.pid}-".encode() in consumer["name"] for consumer in consumers)
+        stream = self.keys.stream("Counted")
+        if b"one" not in [group["name"] for group in self.inspect.xinfo_groups(stream)]:
+            return False
+        names = [consumer["name"] for consumer in self.inspect.xinfo_consumers(stream, "one")]
+        return any(f"-{process.pid}-".encode() in name for name in names)
 
     def stop(self) -> list[int]:
         # One that has not come so far as to read may not know yet what SIGTERM means.
