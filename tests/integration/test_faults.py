@@ -1,16 +1,19 @@
 """Faults on the way and in the server: nothing is lost, nobody acknowledges what another holds."""
 
+import json
 import signal
 import threading
 from collections import Counter
 from datetime import timedelta
 
 import pytest
+import redis
 
 from busredis import AsyncPublisher, Context, Daemon, DomainEvent, Publisher, Router
 from busredis.client import Client
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
+from busredis.keys import Keys
 from tests.integration.conftest import FAST
 from tests.integration.running import Repeating, Running, leave_with_a_ghost, released
 from tests.servers import TestServer, chosen_server
@@ -94,10 +97,16 @@ def test_what_was_confirmed_survives_the_death_of_the_server(tmp_path):
         with Repeating(lambda number: publisher.publish(Sent(number=number))) as publishing:
             for kill in range(3):
                 wait_until(lambda k=kill: publishing.calls > 100 * (k + 1), "events are published")
+                server.kill()
                 server.restart()
         wait_until(lambda: set(running.seen) >= set(range(publishing.calls)), "all confirmed is handled", 30)
 
+        with redis.Redis(port=server.port) as client:
+            entries = client.xrange(Keys("busredis").stream("Sent"))
+
     assert publishing.calls > 300
+    stored = [json.loads(fields[b"event"])["payload"]["number"] for _, fields in entries]
+    assert stored == list(range(publishing.calls))
 
 
 def test_a_lost_lease_is_fenced_neither_ack_nor_retry_nor_dead_letter_nor_renewal_touch_the_entry(
