@@ -93,7 +93,7 @@ def test_what_waits_does_not_take_the_place_of_other_keys(run, publisher, inspec
 def test_a_key_with_a_long_queue_does_not_keep_others_from_their_turn(run, publisher, inspect, keys):
     router, shorts = Router(), []
 
-    @router.on(*TYPES, name="g", ordered=True, concurrency=2, timeout=20, max_attempts=1)
+    @router.on(*TYPES, name="g", ordered=True, concurrency=2, timeout=10, max_attempts=1)
     async def handle(event, ctx: Context) -> None:
         shorts.extend([event.number] * (event.order == "short"))
         while event.order == "long" and len(shorts) < 10:
