@@ -239,9 +239,11 @@ class Nodes(Generic[Node]):
 
     def _run(self, step: tuple[str, Request]) -> Any:
         address, request = step
-        if address not in self._nodes:
-            self._nodes[address] = self._make(self._servers.url(address))
-        return self._nodes[address].run(_just(request))
+        node = self._nodes.get(address)
+        if node is None:
+            # Of threads that come at once one wins; a client that was made in vain has no connection yet.
+            node = self._nodes.setdefault(address, self._make(self._servers.url(address)))
+        return node.run(_just(request))
 
     def exchange(self, request: Request) -> Any:
         """The reply, in blocking calls."""
