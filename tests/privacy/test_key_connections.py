@@ -1,6 +1,7 @@
 """The connections that personal data needs beside the others."""
 
 import gc
+import warnings
 from typing import Annotated
 
 from busredis import DomainEvent, Personal, Publisher
@@ -20,6 +21,10 @@ def test_the_connection_to_the_keys_ends_with_whoever_used_it(server, namespace,
     with Publisher(server.url, namespace=namespace) as publisher:
         publisher.publish(PersonMoved(username="ada", address="12 St James's Square"))
         assert len(connections() - before) == 2
-    del publisher
-    gc.collect()
-    wait_until(lambda: connections() <= before)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        del publisher
+        gc.collect()
+    # A socket that is left to the garbage collector says so.
+    assert [str(warning.message) for warning in told] == []
+    wait_until(lambda: connections() <= before, "its connections to end")
