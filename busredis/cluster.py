@@ -247,9 +247,11 @@ class Nodes(Generic[Node]):
 
     def node(self, address: str) -> Node:
         """The client of one node."""
-        if address not in self._nodes:
-            self._nodes[address] = self._make(self._servers.url(address))
-        return self._nodes[address]
+        found = self._nodes.get(address)
+        if found is None:
+            # Of threads that come at once one wins; a client that was made in vain has no connection yet.
+            found = self._nodes.setdefault(address, self._make(self._servers.url(address)))
+        return found
 
     def exchange(self, request: Request) -> Any:
         """The reply, in blocking calls."""
