@@ -60,6 +60,7 @@ def _examine(
         "namespace": settings.namespace,
         "partitions": recorded,
         "resp": 2,
+        "durability": settings.durability,
         "nodes": nodes,
         "extras": examination.find_extras(),
         "versions": {"busredis": version("busredis"), "Python": python, "redis-py": redis_py},
@@ -75,13 +76,17 @@ def _show(facts: dict[str, Any], problems: list[Problem]) -> None:
     else:
         _show_nodes(nodes)
     _fact("namespace", f"{facts['namespace']}, {f'{count} partition(s)' if count else 'not used yet'}")
-    for refused in sorted({node.fsync_refused for node in nodes} - {""}):
-        _fact("durability", f"not on this server: {refused}")
+    refused = sorted({node.fsync_refused for node in nodes} - {""})
+    _fact("durability", f"{facts['durability']}; fsync {'can be had' if not refused else 'is refused here'}")
+    for why in refused:
+        _fact("", why)
     _fact("protocol", "RESP2, which busredis speaks to every server")
-    is_relied_on = not any(node.fsync_refused for node in nodes)
+    there = {name: all(node.optional[name] for node in nodes) for name in OPTIONAL}
     for name, use in OPTIONAL.items():
-        there = all(node.optional[name] for node in nodes)
-        _fact("command", f"{name}: {'there' if there else 'not there'}, {_used(use, there and is_relied_on)}")
+        if use:
+            _fact("commands", f"{name}: {_there(there[name])}; {_used(use, there[name], refused)}")
+    unused = [f"{name} {_there(there[name])}" for name, use in OPTIONAL.items() if not use]
+    _fact("", f"not used by busredis: {', '.join(unused)}")
     for extra in facts["extras"]:
         _fact("extra", _extra(extra))
     _fact("versions", ", ".join(f"{name} {number}" for name, number in facts["versions"].items()))
@@ -132,14 +137,18 @@ def _skew(node: Node) -> str:
 
 def _extra(extra: Extra) -> str:
     if extra.version is None:
-        return f"{extra.package}: not installed; for {extra.use}: pip install 'busredis[{extra.extra}]'"
+        return f"{extra.package}: not installed; for {extra.use}, by the extra {extra.extra!r}"
     return f"{extra.package} {extra.version}, for {extra.use}"
 
 
-def _used(use: str, is_used: bool) -> str:
-    if not use:
-        return "not used by busredis"
-    return f"used for {use}" if is_used else f"not used, where it can be relied on it is for {use}"
+def _there(is_there: bool) -> str:
+    return "there" if is_there else "not there"
+
+
+def _used(use: str, is_there: bool, refused: list[str]) -> str:
+    if is_there and not refused:
+        return f"used for {use}"
+    return f"not used (it would be for {use})"
 
 
 def _known(fact: str) -> str:

@@ -91,9 +91,9 @@ def _show(groups: list[Group]) -> None:
         return
     rows: list[list[object]] = [
         [
-            *(group.name, ", ".join(group.event_types) or "- (lost, its checkpoint is left)", group.open),
-            "never seen" if group.silent is None else f"{group.silent:,.1f} s",
+            *(group.name, group.open, "never seen" if group.silent is None else f"{group.silent:,.1f} s"),
+            ", ".join(group.event_types) or "- (lost, its checkpoint is left)",
         ]
         for group in groups
     ]
-    print_table(f"{len(groups)} group(s)", ["group", "types", "pending", "silent for"], rows)
+    print_table(f"{len(groups)} group(s)", ["group", "pending", "silent for", "types"], rows)

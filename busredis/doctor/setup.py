@@ -123,5 +123,5 @@ def _archive(settings: Settings) -> Problem | None:
     return Problem(
         f"BUSREDIS_ARCHIVE is {settings.archive}, and what reads it is not installed",
         "histories that begin in the archive cannot be loaded",
-        "pip install 'busredis[archive]'",
+        "install busredis with its extra 'archive'",
     )

@@ -16,7 +16,7 @@ from busredis.doctor import Node, judge, measure
 from busredis.doctor.node import NEEDED
 from busredis.errors import NotSent, SettingsError
 from busredis.keys import Keys
-from tests.partitions.clusters import TestCluster, ask
+from tests.partitions.clusters import Sentinels, TestCluster, ask
 from tests.partitions.conftest import run_cli
 from tests.partitions.ledger import PartSettled
 from tests.servers import TestServer, chosen_server
@@ -217,6 +217,17 @@ def test_a_cluster_is_told_node_by_node_and_who_takes_a_node_for_all_is_told_the
     assert {node["address"] for node in found["nodes"]} == {
         f"127.0.0.1:{node.port}" for node in cluster.nodes
     }
+
+
+def test_a_master_that_sentinels_name_is_told_by_its_own_address(tmp_path):
+    with Sentinels(tmp_path) as sentinels:
+        told = doctor(sentinels.url)
+        master = sentinels.master()
+
+    assert f"{sentinels.url}, found by sentinels" in told
+    assert f"at 127.0.0.1:{master.port}, master" in told
+    assert "replicas     2\n" in told
+    assert told.endswith("all is well\n")
 
 
 def test_no_server_is_an_error_in_a_sentence(free_port, tmp_path, monkeypatch):

@@ -40,6 +40,32 @@ def test_what_has_no_room_in_its_row_stands_below_it_with_its_name():
     assert max(map(len, lines)) <= 80
 
 
+def test_a_text_that_is_longer_than_a_line_is_broken_between_its_words():
+    lines = printed(["id", "error"], [["a" * 70, "word " * 30]])
+
+    assert [line.split() for line in lines[3:]] == [
+        ["a" * 70],
+        ["error:", *["word"] * 14],
+        ["word"] * 15,
+        ["word"],
+    ]
+    assert all(line.startswith("    ") for line in lines[4:])
+
+
+def test_what_all_rows_say_below_is_said_once():
+    lines = printed(["id", "error", "retention"], [["a" * 60, f"e{n} " * 9, "keep"] for n in range(3)])
+
+    assert [line.strip() for line in lines if "keep" in line] == ["each: retention: keep"]
+    assert [line.strip()[:9] for line in lines if "error" in line] == [f"error: e{n}" for n in range(3)]
+
+
+def test_names_of_columns_take_two_lines_before_a_column_has_no_room():
+    lines = printed(["name", "oldest pending", "bytes/entry"], [["n" * 60, "1.0 s", 5]])
+
+    assert [line.split() for line in lines[1:3]] == [["oldest", "bytes/"], ["name", "pending", "entry"]]
+    assert lines[4].split() == ["n" * 60, "1.0", "s", "5"]
+
+
 def test_a_table_that_has_room_is_a_line_a_row_and_its_numbers_are_on_the_right():
     assert printed(["name", "count"], [["a", 5], ["bc", 1234]])[1:] == [
         "name  count",
