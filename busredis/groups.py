@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from busredis.commands import Flow, pairs, raw, scan, script
+from busredis.commands import Flow, pairs, raw, script
+from busredis.inventory import find_streams
 from busredis.keys import Keys
 
 
@@ -24,7 +25,7 @@ class Group:
 def find_groups(keys: Keys) -> Flow[list[Group]]:
     """Every group, by name, those included that are known by their checkpoint alone."""
     found = {name.decode(): Group(name.decode()) for name in (yield from raw("SMEMBERS", keys.groups))}
-    for stream in (yield from scan(keys.every_stream)):
+    for stream in (yield from find_streams(keys)):
         for row in (yield from raw("XINFO", "GROUPS", stream)):
             info = pairs(row)
             name = info["name"].decode()

@@ -9,7 +9,7 @@ from datetime import timedelta
 from busredis.daemon.consumer import Consumer
 from busredis.daemon.suspects import Suspects
 from busredis.delivery.lanes import Gate
-from busredis.delivery.pending import Row
+from busredis.delivery.pending import Row, Sweep
 from busredis.delivery.waiting import asked_pause_ms, is_waiting
 from busredis.errors import ServerError
 from busredis.settings import Settings
@@ -34,6 +34,8 @@ class Reclaimer:
         #: When the first of those that waited is due, of what was seen since the beginning of the lists: a time.monotonic().
         self._soonest = float("inf")
         self._breath = _LEAST_PAUSE
+        #: From when on it is to be looked who has fallen silent: a time.monotonic().
+        self._others_at = 0.0
         self._consumer, self._settings = consumer, settings
         self._lease_ms = int(settings.lease.total_seconds() * 1000)
         self._suspects = Suspects(consumer, gate, self._lease_ms, settings.lease.total_seconds())
@@ -60,9 +62,7 @@ class Reclaimer:
     async def sweep(self) -> float:
         """One look, a page of all that is pending; returns the seconds until the next one has something to do."""
         consumer = self._consumer
-        began = time.monotonic()
-        found = await consumer.client.run(consumer.pending.sweep(self._lease_ms))
-        self._breath = max(_LEAST_PAUSE, _REST * (time.monotonic() - began))
+        found = await self._look()
         self.pending_in_group = found.pending
         if found.missing:
             await consumer.client.run(
@@ -82,6 +82,16 @@ class Reclaimer:
             return 0.0
         soonest, self._soonest = self._soonest - time.monotonic(), float("inf")
         return soonest
+
+    async def _look(self) -> Sweep:
+        began = time.monotonic()
+        # However much waits: who has fallen silent is not more urgent for it.
+        others = began >= self._others_at
+        found = await self._consumer.client.run(self._consumer.pending.sweep(self._lease_ms, others=others))
+        self._breath = max(_LEAST_PAUSE, _REST * (time.monotonic() - began))
+        if others and all(is_waiting(row.holder) for row in found.rows):
+            self._others_at = began + 0.9 * self._settings.sweep.total_seconds()
+        return found
 
     async def _take_up(self, rows: list[Row]) -> list[Row]:
         """Takes what is due and runs what silent daemons held; returns what there was no room or no time for."""

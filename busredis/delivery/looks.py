@@ -24,8 +24,9 @@ class Looks:
     def __init__(self) -> None:
         self._places: defaultdict[str, _Place] = defaultdict(_Place)
 
-    def args(self, streams: Sequence[str]) -> list[Arg]:
-        found: list[Arg] = [PAGE, PAGE_OF_OTHERS, MOST_ROWS]
+    def args(self, streams: Sequence[str], *, others: bool) -> list[Arg]:
+        """How much to look at, and where; without `others` only at what waits."""
+        found: list[Arg] = [PAGE, PAGE_OF_OTHERS if others else 0, MOST_ROWS]
         for stream in streams:
             place = self._places[stream]
             found += (place.first, len(place.starts))

@@ -68,6 +68,12 @@ class Pending:
         ]
         # Known before it is there: retention keeps what the checkpoints of known groups still need.
         yield from raw("SADD", self.keys.groups, self.group)
+        types = [
+            self.keys.event_type(name) for name in self.streams if name.startswith(self.keys.stream_prefix)
+        ]
+        if types:
+            # So that whoever looks for the streams need not go through all keys of the server.
+            yield from raw("SADD", self.keys.types, *types)
         replies = yield from many(commands)
         created = []
         for stream, reply in zip(self.streams, replies, strict=True):
@@ -242,10 +248,11 @@ class Pending:
         if streams:
             yield from script("renew", list(streams), [self.group, self.consumer, *args])
 
-    def sweep(self, lease_ms: int) -> Flow[Sweep]:
-        """A page of what waits or is held by a silent consumer; goes on where the last sweep stopped."""
+    def sweep(self, lease_ms: int, *, others: bool = True) -> Flow[Sweep]:
+        """A page of what waits or, with `others`, is held by a silent consumer; goes on where the last sweep stopped."""
         keys = [self.keys.checkpoint(self.group), self.keys.replay(self.group), *self.streams]
-        replies = yield from script("sweep", keys, [self.group, lease_ms, *self._looks.args(self.streams)])
+        looks = self._looks.args(self.streams, others=others)
+        replies = yield from script("sweep", keys, [self.group, lease_ms, *looks])
         yield from self._look_at_replays()
         rows, missing, pending, more = [], [], 0, False
         for stream, reply in zip(self.streams, replies, strict=True):

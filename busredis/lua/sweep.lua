@@ -3,7 +3,8 @@
 --
 -- KEYS[1]  checkpoint:<group>   KEYS[2] replay:<group>
 -- KEYS[3+] streams
--- ARGV[1]  group   ARGV[2] lease in ms   ARGV[3] rows of a page of what waits   ARGV[4] the same of any other consumer
+-- ARGV[1]  group   ARGV[2] lease in ms   ARGV[3] rows of a page of what waits   ARGV[4] the same of any other consumer;
+--          0: they are left out
 -- ARGV[5]  rows of a stream, after which the consumers that are left have to wait for the next look
 -- ARGV[6+] for each stream, where the last look stopped: which consumer is the first to be looked at, for how many
 --          consumers there is more to be said, and for each of these its name and where to begin ("-" stands for all others)
@@ -65,38 +66,28 @@ local function kind_of(holder)
   return tonumber(ARGV[2]), tonumber(ARGV[4]), false
 end
 
--- Without IDLE, which would go through all entries of a consumer that renews them: here a page is a page.
-local function page_of(stream, holder, start, rows)
-  local least_idle, size, waits = kind_of(holder)
-  local page = redis.call('XPENDING', stream, ARGV[1], start, '+', size, holder)
-  local seen = #rows
-  for _, row in ipairs(page) do
-    if row[3] >= least_idle then rows[#rows + 1] = row end
-  end
-  local following = #page == size and '(' .. page[size][1]
-  return #page, following, following and (waits or #rows > seen)
-end
-
 local function look(stream, holders, first, starts)
-  local rows, places, left, more = {}, {}, tonumber(ARGV[5]), false
-  for n = 0, #holders - 1 do
-    local at = (first + n) % #holders
-    local holder = holders[at + 1][1]
-    if left <= 0 then
-      -- It has its turn next time, and those behind it.
-      for m = n, #holders - 1 do
-        local name = holders[(first + m) % #holders + 1][1]
-        if starts[name] then places[#places + 1], places[#places + 2] = name, starts[name] end
-        local _, _, waits = kind_of(name)
-        more = more or waits
+  local rows, places, left, more, following = {}, {}, tonumber(ARGV[5]), false, 0
+  for n, found in ipairs(holders) do
+    local holder, is_left = found[1], n <= first or left <= 0
+    local least_idle, size, waits = kind_of(holder)
+    local start = starts[holder]
+    if n > first and left <= 0 and following == 0 then following = n - 1 end
+    if size == 0 or is_left then
+      -- It had its turn, or has it in another look.
+      more = more or waits and (start or n > first)
+    else
+      -- Without IDLE, which would go through all entries of a consumer that renews them: here a page is a page.
+      local page, seen = redis.call('XPENDING', stream, ARGV[1], start or '-', '+', size, holder), #rows
+      for _, row in ipairs(page) do
+        if row[3] >= least_idle then rows[#rows + 1] = row end
       end
-      return rows, more, at, places
+      start = #page == size and '(' .. page[size][1] or nil
+      more, left = more or start and (waits or #rows > seen), left - #page
     end
-    local looked_at, following, has_more = page_of(stream, holder, starts[holder] or '-', rows)
-    left, more = left - looked_at, more or has_more
-    if following then places[#places + 1], places[#places + 2] = holder, following end
+    if start then places[#places + 1], places[#places + 2] = holder, start end
   end
-  return rows, more, first, places
+  return rows, more, following, places
 end
 
 local at = 6

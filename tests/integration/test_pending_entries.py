@@ -7,8 +7,8 @@ import pytest
 
 from busredis import Context, Daemon, DomainEvent, Publisher, Router
 from busredis.client import Client
-from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.looks import PAGE
+from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
 from tests.waiting import wait_until
 

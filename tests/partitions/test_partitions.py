@@ -29,8 +29,10 @@ from busredis.dead_letters import DeadLetters, NoSuchLetter
 from busredis.errors import AlreadyTracked, SettingsError, StoreError
 from busredis.keys import Keys, parse_id
 from busredis.partitions import partition_of
+from busredis.shares import read_shares
 from busredis.status import read_status
 from busredis.store import NEW, AggregateId, Commit, Tracking
+from tests.counts import Counts
 from tests.partitions.conftest import COUNT
 
 FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=2)}
@@ -281,6 +283,19 @@ def test_what_fails_is_tried_again_and_dies_in_its_partition(server, namespace, 
     assert (group.lag, group.waiting, group.dead, group.event_types) == (0, 1, 8, ["PartPaid"])
     assert group.times.outcomes == {"ack": 90, "retry": 30, "dead letter": 10}
     with_client.close()
+
+
+def test_status_looks_through_the_keys_of_a_server_once_for_all_partitions(server, look, parts, publisher):
+    publisher.publish_many([PartPaid(number=n, aggregate_id=f"o-{n}") for n in range(40)])
+    client, counts = Client(server.url), Counts(look)
+    client.run(read_status(parts[:1]))
+    alone = counts.since()["scan"]
+
+    assert client.run(read_status(parts)).streams[0].length == 40
+    assert counts.since()["scan"] == alone
+    assert sum(share.entries for share in client.run(read_shares(parts))) == 40
+    assert counts.since()["scan"] == alone
+    client.close()
 
 
 def test_a_rejected_event_is_no_matter_of_other_partitions(server, namespace, look, parts, publisher):
