@@ -5,13 +5,14 @@ from datetime import timedelta
 
 import pytest
 
-from busredis import DomainEvent, Router
+from busredis import Daemon, DomainEvent, Router
 from busredis.client import AsyncClient, Client
 from busredis.codec import Codec
 from busredis.daemon.consumer import Consumer
 from busredis.daemon.reclaimer import Reclaimer
 from busredis.delivery.lanes import Gate
 from busredis.delivery.looks import MOST_ROWS, PAGE, PAGE_OF_OTHERS
+from busredis.delivery.ordered_pending import OrderedPending
 from busredis.delivery.pending import Pending
 from busredis.delivery.process import Process
 from busredis.settings import Settings
@@ -147,6 +148,27 @@ def test_a_sweep_is_bounded_however_many_consumers_hold_something(client, inspec
     assert not set(seen) & set(later)
 
 
+def test_the_owner_of_an_ordered_handler_goes_through_all_that_is_pending_once_a_page_at_a_time(
+    client, inspect, keys, stream
+):
+    held = hold(inspect, stream, "waiting", 3_000) + hold(inspect, stream, "me.1", 1_000)
+    inspect.hset(keys.owner("g"), mapping={"owner": "me", "token": 1, "until": 2**41, "call": 0})
+    pending = OrderedPending(keys, "g", "me", [stream])
+    pending.begin("me.1", 1)
+    client.run(pending.page(b"0-0", PAGE))
+    counts, seen, costs, after = Counts(inspect), [], [], b"0-0"
+
+    while after is not None:
+        page = client.run(pending.page(after, PAGE))
+        cost = counts.since()
+        seen, after = seen + [row.id for row, _ in page.rows], page.after
+        if page.rows:
+            costs.append((len(page.rows), cost["xpending"], cost["xrange"]))
+
+    assert seen == held
+    assert set(costs) == {(PAGE, 1, PAGE)}
+
+
 def test_what_a_consumer_holds_itself_is_told_in_pages(client, inspect, stream, pending):
     held = hold(inspect, stream, "me", 2_500)
     counts = Counts(inspect)
@@ -180,13 +202,31 @@ async def test_a_daemon_without_room_goes_on_with_the_entry_that_it_had_no_room_
     reclaimer = Reclaimer(consumer, Gate(), settings)
     counts = Counts(inspect)
 
-    for _ in range(5):
-        assert await reclaimer.sweep() > 0  # not at once: there is no room
-
-    assert sorted(entry_id for _, entry_id in consumer.settler.held) == sorted(waiting[:16])
-    assert counts.since()["xclaim"] == 16
+    pauses = [await reclaimer.sweep() for _ in range(5)]
+    held = sorted(entry_id for _, entry_id in consumer.settler.held)
+    claims = counts.since()["xclaim"]
     next_look = await client.run(pending.sweep(LEASE_MS))
-    assert [row.id for row in next_look.rows] == waiting[16 : 16 + PAGE]
     consumer.lanes.hand_back()
     await consumer.lanes.cancel()
     await client.close()
+
+    assert min(pauses) > 0  # there is no room: not at once
+    assert held == sorted(waiting[:16])
+    assert claims == 16
+    assert [row.id for row in next_look.rows] == waiting[16 : 16 + PAGE]
+
+
+def test_a_daemon_works_off_all_that_waits_and_claims_each_entry_once(server, namespace, inspect, stream):
+    waiting = hold(inspect, stream, "waiting-0", 5_000, 1_000)
+    inspect.xgroup_setid(stream, "g", "$")
+    router, handled, counts = Router(), [], Counts(inspect)
+
+    @router.on(Heaped, name="g")
+    async def handle(event: Heaped) -> None:
+        handled.append(event.number)
+
+    Daemon(router, url=server.url, namespace=namespace, burst=True).run()
+
+    assert sorted(handled) == list(range(len(waiting)))
+    assert counts.since()["xclaim"] == len(waiting)
+    assert inspect.xpending(stream, "g")["pending"] == 0
