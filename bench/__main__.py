@@ -1,13 +1,26 @@
-"""python -m bench [--write] [publish|consume|latency|footprint|store|schedule|archive|peers|layouts ...].
+"""python -m bench [--write] [publish|consume|latency|footprint|store|schedule|archive|peers|layouts|backlog|scaling ...].
 
-On a server of its own. With --write, docs/performance.md, .svg and .json are what this run has found.
+On a server of its own; backlog and scaling, which take minutes, only when they are named. With --write, docs/performance.md, .svg and .json are what this run has found.
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
-from bench import archive, consume, footprint, latency, layouts, peers_run, publish, report, schedule, store
+from bench import (
+    archive,
+    backlog,
+    consume,
+    footprint,
+    latency,
+    layouts,
+    peers_run,
+    publish,
+    report,
+    scaling,
+    schedule,
+    store,
+)
 from busredis.server import EmbeddedServer
 
 PARTS = {
@@ -21,18 +34,21 @@ PARTS = {
     "peers": peers_run.run,
     "layouts": layouts.run,
 }
+#: Those that take minutes.
+LONG = {"backlog": backlog.run, "scaling": scaling.run}
 
 
 def main() -> None:
     arguments = sys.argv[1:]
     wanted = [name for name in arguments if name != "--write"] or list(PARTS)
-    unknown = set(wanted) - set(PARTS)
+    parts = PARTS | LONG
+    unknown = set(wanted) - set(parts)
     if unknown:
-        sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(parts)}")
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer(Path(folder)) as server:
         print(f"{server.version}, Python {sys.version.split()[0]}\n")
         for name in wanted:
-            PARTS[name](server.url)
+            parts[name](server.url)
         if "--write" in arguments:
             report.write(server.version)
 
