@@ -39,8 +39,8 @@ async def gathered(send: Callable[[], Awaitable[Any]], count: int) -> None:
 
 
 async def faststream(what: str, count: int, *, batch: bool) -> None:
-    from faststream import FastStream  # noqa: PLC0415
-    from faststream.redis import RedisBroker, StreamSub  # noqa: PLC0415
+    from faststream import FastStream
+    from faststream.redis import RedisBroker, StreamSub
 
     broker = RedisBroker(URL, logger=None)
     if what == "publish":
@@ -63,7 +63,7 @@ async def faststream(what: str, count: int, *, batch: bool) -> None:
     else:
 
         @broker.subscriber(stream=StreamSub("bench", group="g", consumer="c"))
-        async def one(event: dict) -> None:  # noqa: ARG001
+        async def one(event: dict) -> None:
             hit()
 
     await until(count, asyncio.create_task(FastStream(broker, logger=None).run()))
@@ -71,14 +71,14 @@ async def faststream(what: str, count: int, *, batch: bool) -> None:
 
 
 async def taskiq(what: str, count: int) -> None:
-    from taskiq.api import run_receiver_task  # noqa: PLC0415
-    from taskiq.serializers import ORJSONSerializer  # noqa: PLC0415
-    from taskiq_redis import RedisStreamBroker  # noqa: PLC0415
+    from taskiq.api import run_receiver_task
+    from taskiq.serializers import ORJSONSerializer
+    from taskiq_redis import RedisStreamBroker
 
     broker = RedisStreamBroker(URL, xread_count=512).with_serializer(ORJSONSerializer())
 
     @broker.task(task_name="h")
-    async def handler(event: dict) -> None:  # noqa: ARG001
+    async def handler(event: dict) -> None:
         hit()
 
     await broker.startup()
@@ -92,10 +92,10 @@ async def taskiq(what: str, count: int) -> None:
 
 
 async def arq(what: str, count: int) -> None:
-    import orjson  # noqa: PLC0415
-    from arq import create_pool  # noqa: PLC0415
-    from arq.connections import RedisSettings  # noqa: PLC0415
-    from arq.worker import Worker, func  # noqa: PLC0415
+    import orjson
+    from arq import create_pool
+    from arq.connections import RedisSettings
+    from arq.worker import Worker, func
 
     settings = RedisSettings.from_dsn(URL)
 
@@ -123,9 +123,9 @@ async def arq(what: str, count: int) -> None:
 
 
 async def docket(what: str, count: int) -> None:
-    from docket import Docket, Worker  # noqa: PLC0415
+    from docket import Docket, Worker
 
-    async def handler(event: dict) -> None:  # noqa: ARG001
+    async def handler(event: dict) -> None:
         hit()
 
     async with Docket(name="d", url=URL, execution_ttl=timedelta(0)) as bus:
@@ -139,12 +139,12 @@ async def docket(what: str, count: int) -> None:
 
 
 async def ardiq(what: str, count: int) -> None:
-    from ardiq import Ardiq  # noqa: PLC0415
+    from ardiq import Ardiq
 
     app = Ardiq(URL, concurrency=64, prefetch=1024, result_ttl_ms=1)
 
     @app.task(name="h")
-    async def handler(event: dict) -> None:  # noqa: ARG001
+    async def handler(event: dict) -> None:
         hit()
 
     if what == "publish":
@@ -155,8 +155,8 @@ async def ardiq(what: str, count: int) -> None:
 
 
 async def streaq(what: str, count: int) -> None:
-    import orjson  # noqa: PLC0415
-    from streaq import Worker  # noqa: PLC0415
+    import orjson
+    from streaq import Worker
 
     worker = Worker(
         redis_url=URL,
@@ -167,7 +167,7 @@ async def streaq(what: str, count: int) -> None:
     )
 
     @worker.task(silent=True, ttl=0, name="h")
-    async def handler(event: dict) -> None:  # noqa: ARG001
+    async def handler(event: dict) -> None:
         hit()
 
     if what == "publish":
@@ -179,9 +179,9 @@ async def streaq(what: str, count: int) -> None:
 
 
 def dramatiq(what: str, count: int) -> None:
-    import dramatiq as package  # noqa: PLC0415
-    import orjson  # noqa: PLC0415
-    from dramatiq.brokers.redis import RedisBroker  # noqa: PLC0415
+    import dramatiq as package
+    import orjson
+    from dramatiq.brokers.redis import RedisBroker
 
     class Encoder(package.Encoder):
         def encode(self, data: Any) -> bytes:
@@ -194,7 +194,7 @@ def dramatiq(what: str, count: int) -> None:
     broker = RedisBroker(url=URL, middleware=[])
 
     @package.actor(actor_name="h", broker=broker)
-    def handler(event: dict) -> None:  # noqa: ARG001
+    def handler(event: dict) -> None:
         hit()
 
     if what == "publish":
