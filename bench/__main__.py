@@ -1,6 +1,7 @@
-"""python -m bench [--write] [publish|consume|latency|footprint|store|schedule|archive|peers|layouts|backlog|scaling ...].
+"""python -m bench [--write] [PART ...]: publish, consume, latency, store, peers ...
 
-On a server of its own; backlog and scaling, which take minutes, only when they are named. With --write, docs/performance.md, .svg and .json are what this run has found.
+On a server of its own; backlog and scaling, which take minutes, only when they are named. With --write,
+docs/performance.md, .svg and .json are what this run has found.
 """
 
 import sys
@@ -14,6 +15,7 @@ from bench import (
     footprint,
     latency,
     layouts,
+    peers_latency,
     peers_run,
     publish,
     report,
@@ -32,6 +34,7 @@ PARTS = {
     "schedule": schedule.run,
     "archive": archive.run,
     "peers": peers_run.run,
+    "peers-latency": peers_latency.run,
     "layouts": layouts.run,
 }
 #: Those that take minutes.

@@ -13,7 +13,7 @@ import redis
 from bench.measure import FOUND, Row
 from bench.shift import rate, started, worked
 from bench.usage import server_seconds
-from tests.partitions.clusters import TestCluster
+from tests.clusters import TestCluster
 
 _PROCESSES, _MASTERS, _PARTITIONS = (1, 2, 4), 3, 32
 #: Events of one case, whatever the number of processes.

@@ -23,7 +23,7 @@ def partition_of(place: str, count: int) -> int:
 
 def place_of(event: DomainEvent, key: str | None = None) -> str:
     """The text that decides about the partition of an event."""
-    return event.metadata["aggregate_id"] or key or str(event.event_id)
+    return event.__dict__[event.attribute_of("aggregate_id")] or key or str(event.event_id)
 
 
 def all_keys(namespace: str, count: int) -> list[Keys]:

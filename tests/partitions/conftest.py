@@ -1,12 +1,15 @@
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 import redis
 
+from busredis import Publisher
 from busredis.partitions import all_keys
 from tests.servers import TestServer
 
 COUNT = 4
+FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=2)}
 
 
 @pytest.fixture
@@ -22,3 +25,9 @@ def look(server: TestServer, parts) -> Iterator[redis.Redis]:
         yield client
         found = [key.decode() for key in client.scan_iter(f"*{parts[0].namespace}*", count=1000)]
         assert [key for key in found if not any(keys.known(key) for keys in parts)] == []
+
+
+@pytest.fixture
+def publisher(server, namespace, look):
+    with Publisher(server.url, namespace=namespace, partitions=COUNT) as publisher:
+        yield publisher

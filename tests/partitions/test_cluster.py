@@ -23,7 +23,7 @@ from busredis.lua import Source
 from busredis.partitions import all_keys, partition_of
 from busredis.status import read_status
 from busredis.store import NEW
-from tests.partitions.clusters import Sentinels, TestCluster
+from tests.clusters import Sentinels, TestCluster
 from tests.partitions.under_load import Load
 from tests.waiting import wait_until
 

@@ -29,7 +29,7 @@ from busredis.dead_letters import DeadLetters
 from busredis.histories import find_everywhere
 from busredis.partitions import all_keys
 from busredis.status import read_status
-from tests.partitions.clusters import TestCluster
+from tests.clusters import TestCluster
 from tests.waiting import wait_until
 
 COUNT, AGGREGATES, LATER = 24, 30, 1_000_000

@@ -4,9 +4,8 @@ import asyncio
 
 import pytest
 
-from busredis import Daemon, DomainEvent, Publisher, Router
+from busredis import Daemon, DomainEvent, Router
 from busredis.archiver import Archiver
-from busredis.client import Client
 from busredis.cold import Archive
 from busredis.daemon.shadow import Shadow
 from busredis.delivery.model import Delivery, Effect, Outcome, Verdict
@@ -29,16 +28,8 @@ class ShadowClosed(DomainEvent):
 
 
 @pytest.fixture
-def client(server):
-    made = Client(server.url)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def publish(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield lambda *events: publisher.publish_many(events)
+def publish(publisher):
+    return lambda *events: publisher.publish_many(events)
 
 
 class Totals:
