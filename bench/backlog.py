@@ -50,6 +50,8 @@ def _fill(publisher: Publisher, client: redis.Redis, size: int) -> None:
     events = [event(number) for number in range(10_000)]
     while (length := client.xlen(_STREAM)) < size:
         publisher.publish_many([one.model_copy() for one in events[: size - length]])
+    while client.info("persistence")["aof_rewrite_in_progress"]:
+        time.sleep(0.2)  # the copying of pages while it runs would be taken for the work's
 
 
 def _handled(client: redis.Redis, url: str, count: int) -> dict[str, tuple[float, str]]:
