@@ -23,7 +23,7 @@ _STREAM = _KEYS.stream("ActionEvaluatedEvent")
 _HOLD = """
 local left = tonumber(ARGV[2])
 while left > 0 do
-  redis.call('XREADGROUP', 'GROUP', 'swept', ARGV[1], 'COUNT', math.min(left, 1000), 'STREAMS', KEYS[1], '>')
+  redis.call('XREADGROUP', 'GROUP', ARGV[3], ARGV[1], 'COUNT', math.min(left, 1000), 'STREAMS', KEYS[1], '>')
   left = left - 1000
 end
 """
@@ -38,6 +38,7 @@ def run(url: str, sizes: tuple[int, ...] = _SIZES) -> None:
         for size in sizes:
             _fill(publisher, client, size)
             handled[f"{size:,}"] = _handled(client, url, min(size, _HANDLED))
+            handled[f"{size:,}"] |= _retried(client, url)
             looked[f"{size:,}"] = _status(client, url)
     _table("a backlog of", handled)
     _table("status of a stream of", looked)
@@ -68,6 +69,24 @@ def _handled(client: redis.Redis, url: str, count: int) -> dict[str, tuple[float
         rows[f"{name}, peak memory of the daemon"] = (shift.peak_mib, "MiB")
         _forget(client, kind)
     return rows
+
+
+def _retried(client: redis.Redis, url: str) -> dict[str, tuple[float, str]]:
+    """What a daemon does with 10,000 entries that wait and are due, when nothing new is there."""
+    client.xgroup_create(_STREAM, "plain", id="0")
+    hold = client.register_script(_HOLD)
+    hold([_STREAM], ["waiting-0", _WAITING, "plain"])
+    client.xgroup_setid(_STREAM, "plain", "$")
+    with started("handle", url, "bench", "plain", _WAITING, "plain") as crew:
+        server = server_seconds(client)
+        [shift] = worked(crew)
+        used = server_seconds(client) - server
+    _forget(client, "plain")
+    return {
+        "tried again a second": (rate([shift]), ""),
+        "tried again, CPU of the daemon": (shift.cpu / _WAITING * 1e6, "us"),
+        "tried again, CPU of the server": (used / _WAITING * 1e6, "us"),
+    }
 
 
 def _forget(client: redis.Redis, group: str) -> None:
@@ -102,11 +121,11 @@ def _sweeps(client: redis.Redis, url: str) -> dict[str, dict[str, tuple[float, s
     hold, own = client.register_script(_HOLD), Client(url)
     found: dict[str, dict[str, tuple[float, str]]] = {}
     client.xgroup_create(_STREAM, "swept", id="0")
-    hold([_STREAM], ["waiting", _WAITING])
+    hold([_STREAM], ["waiting", _WAITING, "swept"])
     held = 0
     for wanted in _PENDING:
         while held < wanted:
-            hold([_STREAM], [f"daemon-{held}", _HOLDS])
+            hold([_STREAM], [f"daemon-{held}", _HOLDS, "swept"])
             held += _HOLDS
         pending, used = Pending(_KEYS, "swept", "me", [_STREAM]), Usage(client)
         own.run(pending.sweep(_LEASE_MS))
@@ -135,7 +154,7 @@ def _beside_waiting(client: redis.Redis, url: str, count: int) -> dict[str, tupl
     client.xgroup_create(_STREAM, "swept", id="0")
     hold = client.register_script(_HOLD)
     for _ in range(count // 10_000):
-        hold([_STREAM], ["waiting", 10_000])
+        hold([_STREAM], ["waiting", 10_000, "swept"])
     with started("idle", url, "bench", "swept", _IDLE_S) as crew:
         server = server_seconds(client)
         [shift] = worked(crew)
