@@ -227,15 +227,12 @@ class Appender:
     def pieces(self, records: Sequence[Record]) -> list[Sequence[Record]]:
         """`records` cut into appends that keep the limits on events and bytes."""
         found, start, size = [], 0, 0
+        most, most_bytes = self.settings.batch_events, self.settings.batch_bytes
         for index, record in enumerate(records):
-            full = (
-                index - start >= self.settings.batch_events
-                or size + len(record.json) > self.settings.batch_bytes
-            )
-            if full and index > start:
-                found.append(records[start:index])
-                start, size = index, 0
             size += len(record.json)
+            if index > start and (index - start >= most or size > most_bytes):
+                found.append(records[start:index])
+                start, size = index, len(record.json)
         if start < len(records):
             found.append(records[start:])
         return found
