@@ -1,13 +1,15 @@
 """Backlogs: reading, sweeping, status and memory beside 10,000, 100,000 and 1,000,000 entries. Takes minutes: run by name."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 import redis
 
 from bench.measure import FOUND, Row
 from bench.publish import event
 from bench.shift import rate, started, worked
-from bench.usage import Usage, server_seconds
+from bench.usage import server_seconds
 from busredis import Publisher
 from busredis.client import Client
 from busredis.delivery.pending import Pending
@@ -103,13 +105,9 @@ def _status(client: redis.Redis, url: str) -> dict[str, tuple[float, str]]:
     client.xgroup_create(_STREAM, "moved", id=first[-1][0])
     own, rows = Client(url), {}
     own.run(read_status([_KEYS]))
-    used = Usage(client)
-    began = time.perf_counter()
-    with used.counts(10):
-        for _ in range(10):
-            own.run(read_status([_KEYS]))
-    rows["status"] = ((time.perf_counter() - began) / 10 * 1000, "ms")
-    rows["status, CPU of the server"] = (used.server / 1000, "ms")
+    took, used = _each(client, 10, lambda: own.run(read_status([_KEYS])))
+    rows["status"] = (took, "ms")
+    rows["status, CPU of the server"] = (used, "ms")
     own.close()
     for group in ("known", "moved"):
         _forget(client, group)
@@ -127,16 +125,10 @@ def _sweeps(client: redis.Redis, url: str) -> dict[str, dict[str, tuple[float, s
         while held < wanted:
             hold([_STREAM], [f"daemon-{held}", _HOLDS, "swept"])
             held += _HOLDS
-        pending, used = Pending(_KEYS, "swept", "me", [_STREAM]), Usage(client)
+        pending = Pending(_KEYS, "swept", "me", [_STREAM])
         own.run(pending.sweep(_LEASE_MS))
-        began = time.perf_counter()
-        with used.counts(_SWEEPS):
-            for _ in range(_SWEEPS):
-                own.run(pending.sweep(_LEASE_MS))
-        rows = {
-            "a page": ((time.perf_counter() - began) / _SWEEPS * 1000, "ms"),
-            "a page, CPU of the server": (used.server / 1000, "ms"),
-        }
+        took, used = _each(client, _SWEEPS, partial(_page, own, pending))
+        rows = {"a page": (took, "ms"), "a page, CPU of the server": (used, "ms")}
         pending, looks, more = Pending(_KEYS, "swept", "me", [_STREAM]), 0, True
         began = time.perf_counter()
         while more:
@@ -148,6 +140,19 @@ def _sweeps(client: redis.Redis, url: str) -> dict[str, dict[str, tuple[float, s
     own.close()
     _forget(client, "swept")
     return found
+
+
+def _page(own: Client, pending: Pending) -> None:
+    own.run(pending.sweep(_LEASE_MS))
+
+
+def _each(client: redis.Redis, times: int, work: Callable[[], object]) -> tuple[float, float]:
+    """Milliseconds that it takes, and of the server's processor."""
+    server, began = server_seconds(client), time.perf_counter()
+    for _ in range(times):
+        work()
+    took = time.perf_counter() - began
+    return took / times * 1000, (server_seconds(client) - server) / times * 1000
 
 
 def _beside_waiting(client: redis.Redis, url: str, count: int) -> dict[str, tuple[float, str]]:
