@@ -88,7 +88,8 @@ class Cluster:
 
     def exchange(self, request: Request) -> Exchange:
         """The reply to a request of one slot, or, if it is sent `together`, to commands each of one slot."""
-        if self._is_stale:
+        # Whoever comes while the first look is under way looks too: there is nothing yet to go by.
+        if self._is_stale or not self._owners:
             yield from self._look()
         if request.together and all(key_of(command) is not None for command in request.commands):
             return (yield from self._together(request))
@@ -238,9 +239,11 @@ class Nodes(Generic[Node]):
 
     def _run(self, step: tuple[str, Request]) -> Any:
         address, request = step
-        if address not in self._nodes:
-            self._nodes[address] = self._make(self._servers.url(address))
-        return self._nodes[address].run(_just(request))
+        node = self._nodes.get(address)
+        if node is None:
+            # Of threads that come at once one wins; a client that was made in vain has no connection yet.
+            node = self._nodes.setdefault(address, self._make(self._servers.url(address)))
+        return node.run(_just(request))
 
     def exchange(self, request: Request) -> Any:
         """The reply, in blocking calls."""

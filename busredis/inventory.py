@@ -87,9 +87,11 @@ def _look_through(pattern: str, by_tag: Mapping[str, tuple[Keys, Inventory]], mo
             return
 
 
-def find_streams(keys: Keys) -> Flow[list[str]]:
-    """The streams of a partition, by name; those that only foreign programs know, as far as a bounded look finds them."""
-    [inventory] = yield from take_stock([keys])
-    found = sorted(inventory.streams)
-    there = yield from many([("EXISTS", key) for key in found])
-    return [key for key, reply in zip(found, there, strict=True) if reply == 1]
+def find_streams(partitions: Sequence[Keys]) -> Flow[list[list[str]]]:
+    """The streams of each partition, by name; those that only foreign programs know, as far as a bounded look finds them."""
+    streams = []
+    for inventory in (yield from take_stock(partitions)):
+        found = sorted(inventory.streams)
+        there = yield from many([("EXISTS", key) for key in found])
+        streams.append([key for key, reply in zip(found, there, strict=True) if reply == 1])
+    return streams

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from busredis.commands import Arg, Flow, all_of, many, pairs, raw, script
+from busredis.commands import Arg, Flow, all_of, given_name, many, pairs, raw, script
 from busredis.daemon.stats import Times, read_times
 from busredis.delivery.waiting import is_waiting
 from busredis.errors import GroupMissing, ServerError
 from busredis.histories import AggregateStatus, weigh
 from busredis.inventory import MOST_KEYS, take_stock
 from busredis.keys import Keys, parse_id
-from busredis.retention import find_policies, pinned_by, server_ms
+from busredis.retention import agreed, find_policies, pinned_by, server_ms
 
 #: Entries that are counted where the server does not know how many there are: in one script call, and at most.
 _COUNTED, _MOST_COUNTED = 1_000, 10_000
@@ -164,7 +164,7 @@ def _join_streams(streams: Sequence[StreamStatus]) -> list[StreamStatus]:
             min((stream.first_id for stream in found if stream.first_id), key=parse_id, default=None),
             max((stream.last_id for stream in found if stream.last_id), key=parse_id, default=None),
             sum(stream.bytes for stream in found),
-            found[0].retention,
+            agreed(stream.retention for stream in found),
             next((stream.pinned_by for stream in found if stream.pinned_by), ""),
         )
         for event_type, found in sorted(by_type.items())
@@ -247,7 +247,7 @@ def _count_after(key: str, entry_id: bytes) -> Flow[tuple[int, bool]]:
 
 def _add_pending(group: GroupStatus, summary: list[Any]) -> None:
     for holder, count in summary[3] or []:
-        if is_waiting(holder.decode()):
+        if is_waiting(given_name(holder)):
             group.waiting += int(count)
         else:
             group.pending += int(count)

@@ -104,7 +104,7 @@ class Reclaimer:
             if is_waiting(row.holder):
                 if not await self._take_waiting(row):
                     left.append(row)
-            elif row.holder != consumer.pending.consumer:
+            elif row.holder != consumer.pending.consumer or (row.stream, row.id) in consumer.unanswered:
                 suspects.append(row)
             elif (row.stream, row.id) not in consumer.settler.held:
                 await consumer.reclaim(row, self._lease_ms, row.count)
@@ -126,7 +126,7 @@ class Reclaimer:
         left = pause.total_seconds() - row.idle_ms / 1000
         if left > 0:
             self._soonest = min(self._soonest, time.monotonic() + left)
-        elif self._consumer.room() <= 0:
+        elif not self._consumer.has_room():
             return False
         else:
             await self._consumer.reclaim(row, int(pause.total_seconds() * 1000), row.count + 1)

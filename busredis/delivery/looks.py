@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from busredis.commands import Arg
+from busredis.commands import Arg, given_name, sent_name
 
 #: Rows that one look sees: of what waits, for each stream; of what any other consumer holds; of a stream in all.
 PAGE, PAGE_OF_OTHERS, MOST_ROWS = 200, 50, 1_000
@@ -30,13 +30,13 @@ class Looks:
         for stream in streams:
             place = self._places[stream]
             found += (place.first, len(place.starts))
-            found += [part for start in place.starts.items() for part in start]
+            found += [part for name, start in place.starts.items() for part in (sent_name(name), start)]
         return found
 
     def note(self, stream: str, first: int, starts: Sequence[bytes]) -> None:
         """What a look says of the next: whose turn it is, and names of consumers, each with where to go on."""
-        parts = [part.decode() for part in starts]
-        self._places[stream] = _Place(first, dict(zip(parts[::2], parts[1::2], strict=True)))
+        names, places = map(given_name, starts[::2]), (start.decode() for start in starts[1::2])
+        self._places[stream] = _Place(first, dict(zip(names, places, strict=True)))
 
     def go_on_at(self, stream: str, holder: str, entry_id: str) -> None:
         """Lets the next look begin with this entry of a consumer."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from busredis.commands import Arg, Flow, many, pairs, raw, script
+from busredis.commands import Arg, Flow, given_name, many, pairs, raw, script, sent_name
 from busredis.delivery.arguments import by_attempt, by_stream
 from busredis.delivery.looks import Looks
 from busredis.delivery.model import Delivery, Outcome, Verdict
@@ -203,7 +203,7 @@ class Pending:
     def _letter(self, delivery: Delivery, outcome: Outcome) -> list[Arg]:
         return [
             self.group,
-            delivery.holder,
+            sent_name(delivery.holder),
             delivery.attempt,
             delivery.id,
             _now_ms(),
@@ -221,8 +221,8 @@ class Pending:
 
         `alone` notes that nothing will run beside it, so that it is known who is to blame if it does not finish.
         """
-        args: list[Arg] = [self.group, self.consumer, row.id, row.holder, least_idle_ms, row.count, count]
-        args.append(_now_ms() if alone else "")
+        args: list[Arg] = [self.group, self.consumer, row.id, sent_name(row.holder), least_idle_ms, row.count]
+        args += (count, _now_ms() if alone else "")
         fields: list[bytes] | None = yield from script(
             "claim", [row.stream, self.keys.failures(self.group)], args
         )
@@ -261,7 +261,9 @@ class Pending:
                 continue
             pending += reply[0]
             more = more or bool(reply[2])
-            rows += [Row(stream, id_, holder.decode(), idle, count) for id_, holder, idle, count in reply[1]]
+            rows += [
+                Row(stream, id_, given_name(holder), idle, count) for id_, holder, idle, count in reply[1]
+            ]
             self._looks.note(stream, reply[3], reply[4])
         return Sweep(rows, pending, missing, more)
 
@@ -277,7 +279,9 @@ class Pending:
             start, reply = "-", None
             while reply is None or len(reply) == _OWN_PAGE:
                 reply = yield from raw("XPENDING", stream, self.group, start, "+", _OWN_PAGE, self.consumer)
-                rows += [Row(stream, id_, holder.decode(), idle, count) for id_, holder, idle, count in reply]
+                rows += [
+                    Row(stream, id_, given_name(holder), idle, count) for id_, holder, idle, count in reply
+                ]
                 start = f"({rows[-1].id.decode()}" if reply else start
         yield from self._look_at_replays()
         return rows

@@ -8,10 +8,10 @@ import pytest
 from busredis import Daemon, EventStore, Publisher, Retention, Router
 from busredis.errors import SettingsError
 from busredis.groups import Group, abandoned, find_groups, prune
+from busredis.kept import find_kept
 from busredis.retention import (
     Limits,
     Trimmed,
-    find_kept,
     find_policies,
     plan,
     propose_retention,
@@ -126,7 +126,7 @@ def test_a_group_that_has_not_acknowledged_keeps_its_events_whatever_the_retenti
     assert numbers(inspect, keys) == list(range(1, 10))
     [row] = client.run(read_status([keys])).streams
     assert (row.retention, row.pinned_by) == (str(retention), "group idle")
-    [kept] = client.run(find_kept(keys))
+    [kept] = client.run(find_kept([keys]))
     assert (kept.retention, kept.entries, kept.pinned_by) == (str(retention), 9, "group idle")
 
 
