@@ -16,7 +16,7 @@ from busredis.doctor import Node, judge, measure
 from busredis.doctor.node import NEEDED
 from busredis.errors import NotSent, SettingsError
 from busredis.keys import Keys
-from tests.partitions.clusters import Sentinels, TestCluster, ask
+from tests.clusters import Sentinels, TestCluster, ask
 from tests.partitions.conftest import run_cli
 from tests.partitions.ledger import PartSettled
 from tests.servers import TestServer, chosen_server
