@@ -27,7 +27,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from busredis.cluster import Nodes
+from busredis.cluster import Nodes, address_of
 from busredis.commands import Flow, Request, drive, drive_async
 from busredis.errors import (
     CommandRefused,
@@ -137,6 +137,20 @@ class Client:
     def node_of(self, request: Request) -> str:
         """The node of a cluster that a request would go to; "" if there is but one, or it is not known yet."""
         return self._nodes.cluster.owner(request) if self._nodes is not None else ""
+
+    def masters(self) -> dict[str, "Client"]:
+        """By address a client of each master, as far as they are known: of a cluster several, else this one."""
+        if self._nodes is None:
+            return {self._peer(): self}
+        return {address: self._nodes.node(address) for address in self._nodes.cluster.masters()}
+
+    def _peer(self) -> str:
+        """Who is at the other end of the connection that was used last; with sentinels that is whom they named."""
+        if not self._free:
+            return self.shown
+        connection = self._free[-1].connection
+        path = getattr(connection, "path", None)
+        return str(path) if path else address_of(str(connection.host), int(connection.port))
 
     def close(self) -> None:
         """Closes every connection; a later run opens new ones."""
@@ -264,5 +278,6 @@ def _is_demoted(reply: Any) -> bool:
 def _not_sent(error: BaseException, shown: str) -> ServerError:
     found = classify(error)
     if isinstance(error, MaxConnectionsError) or isinstance(found, ConnectionLost):
-        return NotSent(f"no connection to {shown}: {error}")
+        # After " : <" stand the sentinels that were asked, each as a page of redis-py's own settings.
+        return NotSent(f"no connection to {shown}: {str(error).partition(' : <')[0]}")
     return found

@@ -86,6 +86,10 @@ class Cluster:
         """The address of the node that a request goes to, "" while that is not known."""
         return self._owners[self._slot(request)] if self._owners else ""
 
+    def masters(self) -> list[str]:
+        """The addresses of all nodes that have slots, as far as they are known."""
+        return sorted({address for address in self._owners if address})
+
     def exchange(self, request: Request) -> Exchange:
         """The reply to a request of one slot, or, if it is sent `together`, to commands each of one slot."""
         # Whoever comes while the first look is under way looks too: there is nothing yet to go by.
@@ -239,9 +243,15 @@ class Nodes(Generic[Node]):
 
     def _run(self, step: tuple[str, Request]) -> Any:
         address, request = step
-        if address not in self._nodes:
-            self._nodes[address] = self._make(self._servers.url(address))
-        return self._nodes[address].run(_just(request))
+        return self.node(address).run(_just(request))
+
+    def node(self, address: str) -> Node:
+        """The client of one node."""
+        found = self._nodes.get(address)
+        if found is None:
+            # Of threads that come at once one wins; a client that was made in vain has no connection yet.
+            found = self._nodes.setdefault(address, self._make(self._servers.url(address)))
+        return found
 
     def exchange(self, request: Request) -> Any:
         """The reply, in blocking calls."""

@@ -111,7 +111,8 @@ class DeadLetters:
             page = yield from raw("XRANGE", keys.dead(group), raw_id, raw_id)
         if not page:
             raise NoSuchLetter(
-                f"group {group!r} has no dead letter {letter_id}: retried or discarded already?"
+                f"group {group!r} has no dead letter {letter_id}: retried or discarded already? "
+                f"'busredis dead ls {group}' lists those that it has"
             )
         return _letter(group, letter_id, page[0][1])
 

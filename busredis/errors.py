@@ -76,13 +76,11 @@ class DuplicateHandler(RegistrationError):
 class UnknownEventType(RegistrationError):
     """No class is registered for an event type."""
 
-    def __init__(self, event_type: str, known: list[str]) -> None:
-        self.event_type = event_type
+    def __init__(self, event_type: str, known: list[str], advice: str = "import its module first") -> None:
+        self.event_type, self.known = event_type, known
         alike = difflib.get_close_matches(event_type, known, 3)
         shown = ", ".join(alike + [name for name in known if name not in alike][: 20 - len(alike)]) or "none"
-        super().__init__(
-            f"no event class is registered for {event_type!r} (known: {shown}); import its module first"
-        )
+        super().__init__(f"no event class is registered for {event_type!r}; {advice} (known: {shown})")
 
 
 class CodecError(BusError):

@@ -1,11 +1,11 @@
 """Gives a group again what it has had, and switches read models that were rebuilt over."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from busredis.commands import Arg, Flow, many, pairs, raw, scan, script, sent_name
+from busredis.delivery.replays import is_id
 from busredis.errors import CommandRefused, ReplayRefused, ServerError
 from busredis.keys import Keys, ShadowKeys, just_before, parse_id
 from busredis.partitions import in_each
@@ -233,7 +233,7 @@ def left(keys: Keys, group: str) -> Flow[int]:
     for stream, last in until.items():
         if not stream.startswith(keys.stream_prefix):
             continue
-        if not re.fullmatch(rb"\d{1,20}-\d{1,20}", last):
+        if not is_id(last):
             raise ReplayRefused(
                 f"{keys.replay(group)} has {last[:80]!r} for {stream}, which is no entry id: somebody edited it; HDEL that field"
             )

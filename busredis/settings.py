@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Literal, Self
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from busredis.errors import SettingsError
@@ -124,8 +125,20 @@ class Settings(BaseSettings):
         try:
             return cls(**chosen)  # type: ignore[arg-type]  # validated by the model itself
         except ValidationError as error:
-            lines = [
-                f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}"
-                for e in error.errors(include_input=False)
-            ]
-            raise SettingsError("; ".join(lines)) from None
+            raise SettingsError("; ".join(map(_problem, error.errors(include_input=False)))) from None
+
+
+#: What pydantic says of patterns, durations and numbers is for who knows pydantic.
+_CLEARER = {
+    "string_pattern_mismatch": "letters, digits, '_', '.', '-', at most 64 of them",
+    "time_delta_parsing": "a duration is a number and a unit: 30s, 500ms, 2m",
+    "int_parsing": "that is no whole number",
+}
+
+
+def _problem(error: ErrorDetails) -> str:
+    """What is wrong with one setting, and the variable that may have said it."""
+    name = ".".join(map(str, error["loc"]))
+    message = _CLEARER.get(error["type"], error["msg"].removeprefix("Value error, "))
+    variable = f" (BUSREDIS_{name.upper()})" if name in Settings.model_fields else ""
+    return f"{name or 'settings'}: {message}{variable}"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from busredis import catalog
 from busredis.catalog import TaskCompletedEvent, UserLoggedInEvent
-from busredis.cli.publish import BadLine, _parse
+from busredis.cli.publish import BadLine, parse
 from busredis.codec import Codec
 from busredis.errors import DecodeError, RegistrationError, SettingsError
 from busredis.events import DomainEvent
@@ -32,7 +32,7 @@ def entry(data: bytes) -> None:
 def line(data: bytes) -> None:
     """A line of 'publish --jsonl', or the JSON of a command."""
     try:
-        _parse(data[1:], "line 1", LIMIT, None if data[0] % 2 else "UserLoggedInEvent")
+        parse(data[1:], "line 1", LIMIT, None if data[0] % 2 else "UserLoggedInEvent")
     except BadLine:
         return
 

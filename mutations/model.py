@@ -8,6 +8,7 @@ FAULTS = "tests/integration/test_faults.py::"
 SUSPECTS = "tests/integration/test_suspects.py::"
 PUBLISHER = "tests/integration/test_publisher.py::"
 FENCES = "tests/integration/test_fences.py::"
+BACKLOG = "tests/integration/test_backlog.py::"
 PENDING = "tests/integration/test_pending_entries.py::"
 REPLIES = "tests/integration/test_lost_replies.py::"
 

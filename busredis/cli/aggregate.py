@@ -7,22 +7,27 @@ import orjson
 import typer
 
 from busredis.aggregate import EventSourcedAggregate
-from busredis.cli.options import Json, Namespace, Url, console, print_json, print_table
-from busredis.cli.targets import find_aggregates
+from busredis.cli.options import Json, Namespace, Url, console, print_json, print_table, say
+from busredis.cli.targets import find_aggregates, find_in
 from busredis.errors import SettingsError
 from busredis.keys import parse_id
 from busredis.repository import Repository
 from busredis.store import AggregateId, EventStore, StoredEvent
 
 app = typer.Typer(
-    help="Aggregates: as they are, and as they were.", no_args_is_help=True, rich_markup_mode=None
+    help="Aggregates: their state now and then, and their history.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 Type = Annotated[str, typer.Argument(help="The type of the aggregate, say User.")]
 Id = Annotated[str, typer.Argument(help="Its id.")]
 Import = Annotated[
     list[str] | None,
-    typer.Option("--import", help="Module or package with the aggregate classes; default snapshots."),
+    typer.Option(
+        "--import",
+        help="Module or package with your aggregate classes, such as shop.aggregates; default: snapshots.",
+    ),
 ]
 
 
@@ -49,9 +54,7 @@ def show(
     if json:
         print_json(document)
         return
-    console.print(
-        f"{aggregate_type} {aggregate_id}  version {found.version}  {_recorded(last)}", markup=False
-    )
+    say(f"{aggregate_type} {aggregate_id}  version {found.version}  {_recorded(last)}")
     console.print_json(orjson.dumps(document["state"]).decode())
 
 
@@ -77,7 +80,7 @@ def history(
         print_json([_event(one) for one in found])
         return
     if not found:
-        console.print(f"no events of {aggregate_type} {aggregate_id} after version {after}", markup=False)
+        say(f"no events of {aggregate_type} {aggregate_id} after version {after}")
         return
     rows: list[list[object]] = [
         [
@@ -105,7 +108,7 @@ def diff(
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Show what differs in the state of an aggregate between two versions."""
+    """Show what differs in its state between two versions."""
     cls = find_class(aggregate_type, modules)
     with EventStore(url, namespace=namespace) as store:
         repository = Repository(store)
@@ -115,7 +118,7 @@ def diff(
         print_json(changes)
         return
     if not changes:
-        console.print(f"versions {first} and {second} have the same state")
+        say(f"versions {first} and {second} have the same state")
         return
     rows: list[list[object]] = [
         [change["path"], *map(_shown, (change["before"], change["after"]))] for change in changes
@@ -139,7 +142,7 @@ def differences(before: Any, after: Any, path: str = "") -> list[tuple[str, Any,
 
 def find_class(aggregate_type: str, modules: list[str] | None) -> type[EventSourcedAggregate[Any]]:
     """The aggregate class of a type. Raises SettingsError that says which there are."""
-    classes = {cls.aggregate_type: cls for name in modules or ["snapshots"] for cls in find_aggregates(name)}
+    classes = {cls.aggregate_type: cls for cls in find_in(modules, "snapshots", find_aggregates)}
     if aggregate_type not in classes:
         raise SettingsError(
             f"no aggregate {aggregate_type!r}; there are {', '.join(sorted(classes))}; "

@@ -1,6 +1,8 @@
 """The commands, and what their errors look like: one sentence, exit code 1; 2 for wrong usage."""
 
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -9,6 +11,7 @@ from busredis.cli import (
     aggregate,
     archive,
     dead,
+    doctor,
     forget,
     groups,
     partitions,
@@ -20,23 +23,51 @@ from busredis.cli import (
     server,
     snapshots,
     status,
+    tail,
 )
 from busredis.cli.terminal import printable
-from busredis.errors import BusError, RegistrationError, SettingsError
+from busredis.errors import BusError, CommandRefused, NotSent, RegistrationError, SettingsError
+
+_NO_SERVER = (
+    "; does a server run there, and is that its address? It is what --url says, else BUSREDIS_URL, else REDIS_URL; "
+    "'busredis up' starts a server for this folder"
+)
+_CLUSTER = "; this server is a node of a cluster: write redis+cluster://HOST:PORT,HOST:PORT"
+
+
+def show_version(is_asked: bool) -> None:
+    """Prints the version of the installed package, and ends."""
+    if is_asked:
+        typer.echo(f"busredis {metadata.version('busredis')}")
+        raise typer.Exit
+
 
 app = typer.Typer(
-    help="busredis: a message bus on Redis Streams. The server is --url, else BUSREDIS_URL, else REDIS_URL, else the "
-    "embedded one of this folder ('busredis up').",
+    help="A message bus on Redis Streams. The server is what --url says, else BUSREDIS_URL, else REDIS_URL, else the one "
+    "that 'busredis up' started for this folder. To begin: busredis up; busredis doctor; busredis run shop.handlers.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None: ...
+
+
 app.command("up")(server.up)
 app.command("down")(server.down)
 app.command("run")(run.run)
 app.command("publish")(publish.publish)
-app.command("tail")(publish.tail)
+app.command("tail")(tail.tail)
 app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
 app.command("partitions")(partitions.partitions)
 app.command("forget")(forget.forget)
 app.command("replay")(replay.replay)
@@ -56,6 +87,10 @@ def main() -> None:
         app()
     except (SettingsError, RegistrationError) as error:
         _fail(error, 2)
+    except NotSent as error:
+        _fail(error, 1, _NO_SERVER)
+    except CommandRefused as error:
+        _fail(error, 1, _CLUSTER if str(error).startswith("MOVED ") else "")
     except BusError as error:
         _fail(error, 1)
     except BrokenPipeError:
@@ -63,7 +98,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _fail(error: BusError, code: int) -> None:
-    text = printable(f"busredis: {error}")
+def _fail(error: BusError, code: int, advice: str = "") -> None:
+    text = printable(f"busredis: {str(error).rstrip('.')}{advice}")
     Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
     sys.exit(code)

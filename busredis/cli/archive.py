@@ -17,7 +17,7 @@ from rich.progress import (
 
 from busredis.archiver import Archived, Archiver, archive_each, joined, noted_head
 from busredis.cli.moments import positions
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect, print_json, print_table, say
 from busredis.client import Client
 from busredis.cold import Archive, Archives, FileEntry
 from busredis.cold.verify import verify_all
@@ -29,7 +29,7 @@ from busredis.restore import Range, restore_all
 from busredis.settings import Settings
 
 app = typer.Typer(
-    help="Cold storage: old entries in Parquet files, still a part of every history.",
+    help="Cold storage: old entries in Parquet files.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -45,7 +45,9 @@ def archive(
     *,
     before: Annotated[
         str | None,
-        typer.Option(help="What is older: 30d, a time, or an entry id; 3/...: of partition 3 alone."),
+        typer.Option(
+            help="What is older than an age (30d), a time (2026-11-25) or an entry id; 3/30d: in partition 3 alone."
+        ),
     ] = None,
     to: To = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be archived.")] = False,
@@ -54,7 +56,11 @@ def archive(
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Archive what is older, in every partition: busredis archive --before 30d --to URL."""
+    """Cold storage: old entries in Parquet files.
+
+    They are removed from Redis once the files are read back and compared, and stay a part of every history and replay.
+    For example: busredis archive --before 30d --to /var/lib/archive.
+    """
     if context.invoked_subcommand is not None:
         return
     if before is None:
@@ -145,7 +151,7 @@ def _report(results: list[Archived], seconds: float, *, dry_run: bool, json: boo
     ]
     print_table("would be archived" if dry_run else "archived", columns, table)
     share = f", {total.cold_bytes / total.hot_bytes:.1%} of the bytes" if total.cold_bytes else ""
-    console.print(f"{total.entries:,} entries in {seconds:.1f} s, {rate:,.0f}/s{share}", highlight=False)
+    say(f"{total.entries:,} entries in {seconds:.1f} s, {rate:,.0f}/s{share}")
 
 
 @app.command("ls")
@@ -160,7 +166,7 @@ def ls(*, to: To = None, namespace: Namespace = None, json: Json = False) -> Non
         print_json(files)
         return
     if not files:
-        console.print("the archive is empty")
+        say("the archive is empty")
         return
     columns = ("event_type", "day", "rows", "bytes", "first_id", "last_id", "path")
     rows: list[list[object]] = [[file[column] for column in columns] for file in files]
@@ -178,13 +184,16 @@ def verify(
     *,
     to: To = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Do not ask the server for the last line.")
+        bool, typer.Option("--offline", help="Do not ask the server which line of the manifest is the last.")
     ] = False,
     url: Url = None,
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Read every file and compare it with the manifest, and the manifest with what the bus noted; exit code 1 if not."""
+    """Check that every file is as it was written.
+
+    Each is compared with the manifest, and the manifest with what the bus noted; exit code 1 if something differs.
+    """
     cold, heads = open_archives(to, namespace), {}
     if offline:
         archives = cold.there()
@@ -201,13 +210,13 @@ def verify(
         print_json(asdict(found))
     else:
         for problem in found.problems:
-            console.print(problem, markup=False, highlight=False, soft_wrap=True)
+            say(problem)
         for stray in found.strays:
-            console.print(f"not in the manifest, and not read: {stray}", markup=False, highlight=False)
-        verdict = f"{len(found.problems)} problem(s)" if found.problems else "as written"
-        console.print(
+            say(f"not in the manifest, and not read: {stray}")
+        written = "as written" if found.files else "nothing is archived there"
+        verdict = f"{len(found.problems)} problem(s)" if found.problems else written
+        say(
             f"{found.files} file(s), {found.rows:,} entries, {found.bytes:,} bytes: {verdict}",
-            highlight=False,
         )
     if found.problems:
         raise typer.Exit(1)
@@ -229,7 +238,10 @@ def restore(
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Put a range of archived entries, under their ids, into the streams of another namespace, to look at them."""
+    """Put archived entries into another namespace, to look at.
+
+    They have their own ids there.
+    """
     client, partitions = connect(url, namespace)
     targets = all_keys(Settings.load(namespace=into).namespace, len(partitions))
     if targets[0].namespace == partitions[0].namespace:
@@ -258,9 +270,9 @@ def restore(
             if len(targets) == 1
             else f"{name}, in {len(targets)} partitions of {into}"
         )
-        console.print(f"{count:,} entries in {where}", markup=False, highlight=False)
+        say(f"{count:,} entries in {where}")
     if not found:
-        console.print("the archive has nothing of that time")
+        say("the archive has nothing of that time")
 
 
 def _progress(what: str, *, hidden: bool) -> Progress:

@@ -5,21 +5,25 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table, say
 from busredis.cli.terminal import printable
 from busredis.client import Client
 from busredis.dead_letters import MOST, DeadLetter, DeadLetters, retry_all
 
-app = typer.Typer(help="Dead letters: what a group gave up.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Dead letters: events that a handler gave up, with the reason.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
-Group = Annotated[str, typer.Argument(help="The group that gave it up.")]
+Group = Annotated[str, typer.Argument(help="The group (the name of the handler) that gave it up.")]
 Id = Annotated[str, typer.Argument(help="The id of the letter, from 'dead ls'.")]
 
 
 @app.command("ls")
 def ls(
     group: Annotated[str | None, typer.Argument(help="Only this group.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most letters of a group.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many of a group.")] = 100,
     *,
     url: Url = None,
     namespace: Namespace = None,
@@ -34,7 +38,7 @@ def ls(
         print_json([letter.to_dict() for letter in found])
         return
     if not found:
-        console.print("no dead letters")
+        _say_none(client, letters, group)
         return
     rows: list[list[object]] = [
         [x.group, x.id, x.event_type, x.reason, x.error[:80], x.attempts, _when(x.last_failure)]
@@ -49,7 +53,7 @@ def ls(
 def show(
     group: Group, letter_id: Id, *, url: Url = None, namespace: Namespace = None, json: Json = False
 ) -> None:
-    """Show one dead letter whole: the entry's fields, the error, the traceback."""
+    """Show one whole: its fields, the error, the traceback."""
     client, partitions = connect(url, namespace)
     letter = client.run(DeadLetters(partitions).get(group, letter_id))
     if json:
@@ -72,7 +76,10 @@ def retry(
     url: Url = None,
     namespace: Namespace = None,
 ) -> None:
-    """Hand an entry to its group again, and to no other, with all its attempts; 'all' in the order of the events."""
+    """Hand a dead letter to its handler again, and to no other.
+
+    It has all its attempts again. 'all' go in the order of the events.
+    """
     client, partitions = connect(url, namespace)
     letters = DeadLetters(partitions)
     if letter_id != "all":
@@ -80,13 +87,15 @@ def retry(
             raise typer.BadParameter(f"--key chooses among all: busredis dead retry {group} all --key {key}")
         letter = client.run(letters.get(group, letter_id))
         client.run(letters.retry(letter))
-        _say(f"redelivered to {group}: {letter.entry_id}")
+        say(f"redelivered to {group}: {letter.entry_id}")
         return
     retried = client.run(retry_all(partitions, group, key=key))
     for letter in retried.done:
-        _say(f"redelivered to {group}: {letter.entry_id}")
+        say(f"redelivered to {group}: {letter.entry_id}")
+    if not retried.done and not retried.trimmed:
+        _say_none(client, letters, group)
     for letter in retried.trimmed:
-        _say(f"not redelivered: {letter.entry_id} is no longer in {letter.stream}; the letter has its fields")
+        say(f"not redelivered: {letter.entry_id} is no longer in {letter.stream}; the letter has its fields")
 
 
 @app.command("discard")
@@ -98,15 +107,18 @@ def discard(
     url: Url = None,
     namespace: Namespace = None,
 ) -> None:
-    """Remove a dead letter for good."""
+    """Remove a dead letter for good; the event itself stays."""
     client, partitions = connect(url, namespace)
     letters = DeadLetters(partitions)
     chosen = _chosen(client, letters, group, letter_id)
+    if not chosen:
+        _say_none(client, letters, group)
+        return
     if not yes:
         typer.confirm(f"remove {len(chosen)} dead letter(s) of {group} for good?", abort=True)
     for letter in chosen:
         client.run(letters.discard(letter))
-        console.print(f"discarded {letter.id}", markup=False, highlight=False)
+        say(f"discarded {letter.id}")
 
 
 def _chosen(client: Client, letters: DeadLetters, group: str, letter_id: str) -> list[DeadLetter]:
@@ -115,8 +127,13 @@ def _chosen(client: Client, letters: DeadLetters, group: str, letter_id: str) ->
     return [client.run(letters.get(group, letter_id))]
 
 
-def _say(line: str) -> None:
-    console.print(printable(line), markup=False, highlight=False)
+def _say_none(client: Client, letters: DeadLetters, group: str | None) -> None:
+    """That there is no letter; of a group that may be misspelt also which groups have some."""
+    if group is None:
+        say("no dead letters")
+        return
+    others = client.run(letters.groups())
+    say(f"group {group!r} has no dead letters; those that have some: {', '.join(others) or 'none'}")
 
 
 def _when(millis: int) -> str:

@@ -158,7 +158,7 @@ class Demo:
             f"{Path(sys.executable).parent / 'busredis'} status --namespace {self.namespace}",
             f"{Path(sys.executable).parent / 'busredis'} down",
         ):
-            self.console.print(f"  {line}", markup=False)
+            self.console.print(f"  {line}", markup=False, soft_wrap=True)
         return 1 if wrong or not rows else 0
 
     def _status(self) -> Status:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json
+from busredis.cli.options import Json, Namespace, Url, connect, print_json, say
 from busredis.errors import SettingsError
 from busredis.privacy import forget as forget_subject
 from busredis.settings import Settings
@@ -22,7 +22,10 @@ def forget(
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Delete the key of a subject: its personal data can be read no more, in Redis, archive and snapshots."""
+    """Make the personal data of somebody unreadable, for good.
+
+    The key is deleted with which it is encrypted, in Redis, archive and snapshots.
+    """
     if Settings.load(url=url, namespace=namespace).key_store:
         raise SettingsError(
             "the keys are in a store of yours (BUSREDIS_KEY_STORE): delete the key there, and drop snapshots"
@@ -37,9 +40,7 @@ def forget(
     if json:
         print_json({"subject": subject, "known": known})
     else:
-        console.print(
+        say(
             f"{subject}: {'forgotten' if known else 'no key was there'}; snapshots are dropped, and are made anew "
             "from what is left",
-            markup=False,
-            highlight=False,
         )

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
-from busredis.cli.terminal import printable
+from busredis.cli.options import Json, Namespace, Url, connect, print_json, print_table, say
 from busredis.client import Client
 from busredis.errors import BusError, SettingsError
 from busredis.groups import Group, abandoned, find_groups_everywhere, prune_everywhere
@@ -14,7 +13,7 @@ from busredis.keys import Keys
 from busredis.settings import read_duration
 
 app = typer.Typer(
-    help="Consumer groups: one is kept for each handler that ever ran.",
+    help="Groups: one for each name of a handler that ever ran.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -35,14 +34,19 @@ def ls(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> N
 def prune_(
     names: Annotated[list[str] | None, typer.Argument(help="Only these groups; default: all.")] = None,
     *,
-    silent: Annotated[str, typer.Option(help="That no consumer was seen for so long: 7d, 12h.")] = "7d",
+    silent: Annotated[
+        str, typer.Option(help="Only groups of which no daemon was seen for so long: 7d, 12h.")
+    ] = "7d",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     url: Url = None,
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Remove groups that nobody runs any more, so that what they never read can be trimmed; dead letters stay."""
+    """Remove groups of handlers that nobody runs any more.
+
+    What they never read can then be trimmed. Their dead letters stay.
+    """
     least = read_duration(silent)
     if least is None:
         raise SettingsError(f"--silent {silent}: a number and a unit, such as 90, 12h or 7d")
@@ -62,7 +66,7 @@ def prune_(
         print_json({"abandoned": chosen, "pruned": [group.name for group in pruned]})
     else:
         for group in pruned:
-            console.print(printable(f"removed {group.name}"), highlight=False, markup=False)
+            say(f"removed {group.name}")
     if problem is not None:
         raise problem
 
@@ -83,13 +87,13 @@ def _prune(
 
 def _show(groups: list[Group]) -> None:
     if not groups:
-        console.print("no such groups")
+        say("no such groups")
         return
     rows: list[list[object]] = [
         [
-            *(group.name, ", ".join(group.event_types) or "- (lost, its checkpoint is left)", group.open),
-            "never seen" if group.silent is None else f"{group.silent:,.1f} s",
+            *(group.name, group.open, "never seen" if group.silent is None else f"{group.silent:,.1f} s"),
+            ", ".join(group.event_types) or "- (lost, its checkpoint is left)",
         ]
         for group in groups
     ]
-    print_table(f"{len(groups)} group(s)", ["group", "types", "pending", "silent for"], rows)
+    print_table(f"{len(groups)} group(s)", ["group", "pending", "silent for", "types"], rows)

@@ -5,9 +5,8 @@ from typing import Annotated, Any
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from busredis.cli import table
 from busredis.cli.terminal import printable
 from busredis.client import Client
 from busredis.keys import Keys
@@ -16,10 +15,18 @@ from busredis.partitions import learn, look_up
 from busredis.settings import Settings
 
 Url = Annotated[
-    str | None, typer.Option("--url", help="redis://HOST:PORT/DB; default BUSREDIS_URL.", show_default=False)
+    str | None,
+    typer.Option(
+        "--url",
+        help="The server: redis://HOST:PORT/DB; default: BUSREDIS_URL, REDIS_URL, or what 'busredis up' started here.",
+        show_default=False,
+    ),
 ]
-Namespace = Annotated[str | None, typer.Option("--namespace", help="Prefix of the keys; default busredis.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of a table.")]
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", help="What its keys begin with; default: BUSREDIS_NAMESPACE, or busredis."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 console = Console()
 
@@ -37,12 +44,15 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[object]]) -> None:
-    """A table; columns of numbers are aligned to the right."""
-    table = Table(title=title, title_justify="left")
-    for index, column in enumerate(columns):
-        is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
-    for row in rows:
-        # Text, since what stands in brackets in a string would be taken for markup.
-        table.add_row(*[Text(f"{cell:,}" if isinstance(cell, int) else printable(str(cell))) for cell in row])
-    console.print(table)
+    """A table on standard output, in which nothing is broken that somebody may want to copy."""
+    table.print_table(console, title, columns, rows)
+
+
+def say(line: str) -> None:
+    """A line for people on standard output; breaking it is the terminal's business, so that it can be copied whole."""
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def note(line: str) -> None:
+    """A line for people on standard error, beside what is for programs on standard output."""
+    Console(stderr=True, highlight=False).print(printable(line), markup=False, soft_wrap=True)

@@ -1,8 +1,8 @@
-"""publish and tail."""
+"""publish: one event, or a file of them."""
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -14,13 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from busredis.cli.lines import bounded_lines, is_cut, longest_line
-from busredis.cli.options import Namespace, Url, connect
-from busredis.client import Client
+from busredis.cli.options import Namespace, Url, note
+from busredis.cli.targets import missing
 from busredis.codec import Codec
-from busredis.commands import raw, scan
-from busredis.errors import BusError, DecodeError, SettingsError
+from busredis.errors import BusError, DecodeError, SettingsError, UnknownEventType
 from busredis.events import DomainEvent
-from busredis.keys import Keys
 from busredis.publisher import Publisher
 from busredis.settings import Settings
 from busredis.vault import MemoryKeys, Vault
@@ -29,7 +27,10 @@ from busredis.vault import MemoryKeys, Vault
 _CHUNK = 1_000
 
 Import = Annotated[
-    list[str] | None, typer.Option("--import", help="Module with the event classes; default the catalog.")
+    list[str] | None,
+    typer.Option(
+        "--import", help="Module with your event classes, such as shop.events; default: busredis.catalog."
+    ),
 ]
 
 
@@ -42,23 +43,35 @@ class BadLine(BusError):
 
 
 def publish(
-    event_type: Annotated[str | None, typer.Argument(help="The event type.")] = None,
+    event_type: Annotated[str | None, typer.Argument(help="Its type, such as UserLoggedInEvent.")] = None,
     json: Annotated[
-        str | None, typer.Argument(help="The payload, or a whole event with a 'payload'.")
+        str | None, typer.Argument(help="Its payload in JSON, or a whole event with a 'payload'.")
     ] = None,
     *,
     jsonl: Annotated[
         str | None, typer.Option("--jsonl", help="A file with one event a line, or - for standard input.")
     ] = None,
     rejects: Annotated[
-        Path | None, typer.Option(help="Bad lines go here and the run goes on; without it they stop it.")
+        Path | None,
+        typer.Option(
+            help="With --jsonl: bad lines go to this file, and the run goes on; without it the first one ends it."
+        ),
     ] = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key of a single event.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="A name for this publish: the same again, with the same name, stores nothing twice."
+        ),
+    ] = None,
     modules: Import = None,
     url: Url = None,
     namespace: Namespace = None,
 ) -> None:
-    """Publish one event, or a file of them: publish UserLoggedInEvent '{"username": "ada"}'."""
+    """Publish one event, or a file of them.
+
+    Prints the id under which it is stored. For example: busredis publish UserLoggedInEvent '{"username": "ada"}';
+    busredis publish --jsonl events.jsonl, with lines such as {"event_type": "UserLoggedInEvent", "payload": {}}.
+    """
     _check_use(event_type, json, jsonl, key)
     import_classes(modules)
     limit = Settings.load(url=url, namespace=namespace).max_event_bytes
@@ -110,7 +123,7 @@ def _publish_lines(
             if rejects is None:
                 # What was good so far is not lost because of what follows it.
                 published += len(publisher.publish_many(waiting))
-                _say(f"published {published:,} event(s) before the bad line")
+                note(f"published {published:,} event(s) before the bad line")
                 raise
             ends = line.endswith(b"\n") or is_cut(line, longest_line(limit))
             rejects.write(line if ends else line + b"\n")
@@ -119,7 +132,7 @@ def _publish_lines(
             waiting.clear()
     published += len(publisher.publish_many(waiting))
     rate = published / max(time.monotonic() - started, 1e-6)
-    _say(
+    note(
         f"published {published:,} event(s), {rate:,.0f}/s"
         + (f"; {bad:,} bad line(s) rejected" if bad else "")
     )
@@ -136,7 +149,13 @@ def parse(raw_json: bytes, place: str, limit: int, event_type: str | None = None
         event = _event(orjson.loads(raw_json), event_type)
         if len(raw_json) > limit // _GROWTH:
             Codec(limit, Vault(MemoryKeys())).encode(event)  # here, where the place is known
-    except (BusError, orjson.JSONDecodeError) as error:
+    except UnknownEventType as error:
+        advice = "name the module that has its class: --import shop.events"
+        raise BadLine(f"{place}: {UnknownEventType(error.event_type, error.known, advice)}") from None
+    except orjson.JSONDecodeError as error:
+        advice = "" if event_type is None else """; in quotes for the shell: '{"username": "ada"}'"""
+        raise BadLine(f"{place} is no event: {error}{advice}") from None
+    except BusError as error:
         raise BadLine(f"{place} is no event: {error}") from None
     return event
 
@@ -148,58 +167,24 @@ def _event(data: Any, event_type: str | None) -> DomainEvent:
         if found != event_type:
             raise DecodeError("unknown-type", f"event_type is {str(found)[:80]!r}, not {event_type!r}")
         data = {**data, "event_type": event_type}
-    return DomainEvent.from_dict(data)
+    event = DomainEvent.from_dict(data)
+    _check_names(data, event)
+    return event
 
 
-def tail(
-    event_types: Annotated[list[str] | None, typer.Argument(help="Only these types; default all.")] = None,
-    *,
-    count: Annotated[int, typer.Option("-n", min=0, help="Entries to show of what is there.")] = 10,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
-    url: Url = None,
-    namespace: Namespace = None,
-) -> None:
-    """Show the newest entries in their order over all types, one JSON line each."""
-    client, partitions = connect(url, namespace)
-    streams = [keys.stream(name) for keys in partitions for name in event_types or []] or [
-        stream for keys in partitions for stream in client.run(scan(keys.every_stream))
-    ]
-    newest = []
-    last: dict[str, Any] = {}
-    for stream in streams:
-        found = client.run(raw("XREVRANGE", stream, "+", "-", "COUNT", max(count, 1)).__iter__())
-        last[stream] = found[0][0] if found else "0-0"
-        newest += [(stream, *entry) for entry in found[:count]]
-    newest.sort(key=lambda entry: tuple(map(int, entry[1].split(b"-"))))
-    for stream, entry_id, fields in newest[-count:] if count else []:
-        _print_entry(Keys.at(stream).event_type(stream), entry_id, fields)
-    while follow and streams:
-        for stream, entry_id, fields in _following(client, partitions, last):
-            _print_entry(Keys.at(stream).event_type(stream), entry_id, fields)
+def _check_names(data: dict[str, Any], event: DomainEvent) -> None:
+    """Raises DecodeError if something of `data` is not in the event.
 
-
-def _following(
-    client: Client, partitions: Sequence[Keys], last: dict[str, Any]
-) -> Iterator[tuple[str, bytes, list[bytes]]]:
-    """What has come meanwhile, of one partition at a time; waits a second in all if nothing has."""
-    block = max(1, 1_000 // len(partitions))
-    for keys in partitions:
-        own = {stream: entry_id for stream, entry_id in last.items() if Keys.at(stream) == keys}
-        if not own:
-            continue
-        command = ("XREAD", "COUNT", 100, "BLOCK", block, "STREAMS", *own, *own.values())
-        for stream, entries in client.run(raw(*command).__iter__()) or []:
-            for entry_id, fields in entries:
-                last[stream.decode()] = entry_id
-                yield stream.decode(), entry_id, fields
-
-
-def _print_entry(event_type: str, entry_id: bytes, fields: list[bytes]) -> None:
-    found = {
-        fields[i].decode("utf-8", "replace"): fields[i + 1].decode("utf-8", "replace")
-        for i in range(0, len(fields), 2)
-    }
-    typer.echo(orjson.dumps({"id": entry_id.decode(), "event_type": event_type, **found}).decode())
+    A daemon reads past what it does not know; a publisher must not, for nobody would ever see it again.
+    """
+    if data.get("event_version", 1) < type(event).version:
+        return  # what becomes of older fields is decided by upcasters
+    known = {"an event": (data, {*event.metadata, "traceparent", "payload"})}
+    known[event.metadata["event_type"]] = (data["payload"], {*event.payload})
+    for what, (given, names) in known.items():
+        if strange := sorted(set(given) - names):
+            fields = ", ".join(sorted(names)) or "none"
+            raise DecodeError("unknown-field", f"{what} has no field {strange[0][:80]!r}; it has {fields}")
 
 
 def import_classes(modules: list[str] | None) -> None:
@@ -211,7 +196,7 @@ def import_classes(modules: list[str] | None) -> None:
         try:
             import_module(name)
         except ModuleNotFoundError as error:
-            raise SettingsError(f"--import {name}: {error}") from error
+            raise SettingsError(f"--import {name}: {error}{missing(name, error)}") from error
 
 
 def _open(jsonl: str) -> BinaryIO:
@@ -242,7 +227,3 @@ def _counted(lines: Iterable[bytes], progress: Progress, total: int | None) -> I
         if number % 500 == 0:
             progress.update(task, completed=done)
         yield line
-
-
-def _say(text: str) -> None:
-    Console(stderr=True, highlight=False).print(text, markup=False)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from busredis.cli.archive import open_archives
 from busredis.cli.moments import positions
 from busredis.cli.options import Json, Namespace, Url, connect, console, print_json
-from busredis.cli.targets import find_routers
+from busredis.cli.targets import find_in, find_routers
 from busredis.client import Client
 from busredis.commands import Flow, raw
 from busredis.daemon.shadow import Progress as ShadowProgress
@@ -30,10 +30,13 @@ def replay(
     since: Annotated[
         str,
         typer.Option(
-            "--from", help="'beginning', a time, an age (30d), or an entry id; 3/...: in partition 3 alone."
+            "--from",
+            help="The first event: 'beginning', an age (30d), a time (2026-11-25T10:00), or an entry id; 3/30d: in partition 3 alone.",
         ),
     ],
-    upto: Annotated[str | None, typer.Option("--to", help="Up to then; only with --shadow.")] = None,
+    upto: Annotated[
+        str | None, typer.Option("--to", help="The last event, written like --from; only with --shadow.")
+    ] = None,
     shadow: Annotated[
         str | None, typer.Option(help="Run it as this group, beside the other, on read models of its own.")
     ] = None,
@@ -50,7 +53,11 @@ def replay(
         str | None, typer.Option(help="With --switch: read models named like this that were not rebuilt go.")
     ] = None,
     pending: Annotated[
-        bool, typer.Option("--pending-again", help="Replay what is pending like all others.")
+        bool,
+        typer.Option(
+            "--pending-again",
+            help="Replay also what is pending now; without it a group that has some is refused.",
+        ),
     ] = False,
     with_side_effects: Annotated[
         bool,
@@ -58,7 +65,10 @@ def replay(
     ] = False,
     modules: Annotated[
         list[str] | None,
-        typer.Option("--import", help="With --shadow: module with the handler; default handlers."),
+        typer.Option(
+            "--import",
+            help="With --shadow: module with the handler, such as shop.handlers; default: handlers.",
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     no_wait: Annotated[
@@ -68,7 +78,11 @@ def replay(
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Replay events to a group: busredis replay audit --from 7d. Its handlers see ctx.replaying."""
+    """Give a group again the events that it has had.
+
+    Its daemons handle them, and see ctx.replaying: busredis replay audit --from 7d. With --shadow they are handled here, as
+    another group with read models of its own, which --switch then puts in the place of those in use.
+    """
     client, partitions = connect(url, namespace)
     first = positions(since, "--from", client, partitions)
     if shadow is None:
@@ -129,9 +143,7 @@ def _say_moved(client: Client, flow: Flow[list[Moved]], where: tuple[str, str], 
 
 
 def _handler(group: str, modules: list[str] | None) -> Handler:
-    handlers = {
-        h.name: h for target in modules or ["handlers"] for router in find_routers(target) for h in router
-    }
+    handlers = {h.name: h for router in find_in(modules, "handlers", find_routers) for h in router}
     if group not in handlers:
         raise SettingsError(
             f"no handler {group!r}; there are {', '.join(sorted(handlers))}; name the module of another with --import"

@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
-from busredis.cli.terminal import printable
+from busredis.cli.options import Json, Namespace, Url, connect, print_json, print_table, say
 from busredis.errors import PartlyDone, SettingsError
 from busredis.events.fields import valid_type_name
 from busredis.kept import apply_everywhere, find_kept, joined, set_everywhere
@@ -40,7 +39,10 @@ def set_(
     url: Url = None,
     namespace: Namespace = None,
 ) -> None:
-    """Set how long the entries of a type are kept: retention set UserLoggedInEvent --max-age 30d."""
+    """Set how long the entries of a type are kept.
+
+    For example: busredis retention set UserLoggedInEvent --max-age 30d.
+    """
     if sum((max_age is not None, max_length is not None, acked, keep)) != 1:
         raise SettingsError("say one of --max-age 30d, --max-length N, --acked, --keep")
     age = None if max_age is None else read_duration(max_age)
@@ -55,7 +57,7 @@ def set_(
     client, partitions = connect(url, namespace, first_use=True)
     client.run(set_everywhere(partitions, event_type, retention))
     where = f", in each of {len(partitions)} partitions" if len(partitions) > 1 else ""
-    console.print(f"{event_type}: {retention}{where}", highlight=False, markup=False)
+    say(f"{event_type}: {retention}{where}")
 
 
 @app.command("ls")
@@ -93,5 +95,4 @@ def apply(*, url: Url = None, namespace: Namespace = None, json: Json = False) -
 def _show(found: dict[str, Trimmed]) -> None:
     for name, trimmed in found.items():
         pinned = f", the rest is pinned by {trimmed.pinned_by}" if trimmed.pinned_by else ""
-        text = printable(f"{name}: {trimmed.removed:,} removed{pinned}")
-        console.print(text, highlight=False, markup=False)
+        say(f"{name}: {trimmed.removed:,} removed{pinned}")

@@ -24,20 +24,37 @@ class LogFormat(StrEnum):
 
 
 def run(
-    targets: Annotated[list[str], typer.Argument(help="A module, a package, or module:router.")],
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            help="Module or package with handlers, such as shop.handlers; or one router of it, shop.handlers:router."
+        ),
+    ],
     *,
     group: Annotated[
-        list[str] | None, typer.Option(help="Run only this handler; may be given again.")
+        list[str] | None, typer.Option(help="Run only the handler of this name; may be given again.")
     ] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="At a time, for every handler.")] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 1,
-    burst: Annotated[bool, typer.Option("--burst", help="End when nothing is left to do.")] = False,
-    log_format: Annotated[LogFormat, typer.Option()] = LogFormat.text,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Events at a time, for each handler; default: what the handler says."),
+    ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, help="Daemons to start; they share the work, and one that crashes is replaced."),
+    ] = 1,
+    burst: Annotated[
+        bool, typer.Option("--burst", help="End when nothing is left to do, instead of waiting for more.")
+    ] = False,
+    log_format: Annotated[LogFormat, typer.Option(help="For people or for programs.")] = LogFormat.text,
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
     url: Url = None,
     namespace: Namespace = None,
 ) -> None:
-    """Run the handlers of these modules until SIGTERM or Ctrl-C: busredis run handlers."""
+    """Run handlers: a daemon, until SIGTERM or Ctrl-C.
+
+    It ends when the handlers that run are done, or after BUSREDIS_GRACE. Start as many as you like; each event is handled
+    by one of them. For example: busredis run shop.handlers --processes 4.
+    """
     if log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise SettingsError(f"--log-level {log_level}: DEBUG, INFO, WARNING or ERROR")
     logs.configure("json" if log_format is LogFormat.json else "text", log_level.upper())
@@ -51,7 +68,10 @@ def run(
 
 
 def demo() -> None:
-    """Publish events, run daemons, kill one, retry, dead-letter, redeliver: a minute that shows what is promised."""
+    """Show what is promised, with a server of its own.
+
+    Events are published, daemons run, one is killed, a handler fails, a dead letter is handed back: in a minute at most.
+    """
     raise typer.Exit(Demo().run())
 
 

@@ -5,16 +5,17 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect, print_json, print_table, say
 from busredis.cli.publish import Import, check_key, import_classes, parse
-from busredis.cli.terminal import printable
 from busredis.errors import BusError, SettingsError
 from busredis.publisher import Publisher
 from busredis.schedule import find_scheduled, soonest
 from busredis.settings import Settings, read_duration
 
 app = typer.Typer(
-    help="Events that daemons append when they are due.", no_args_is_help=True, rich_markup_mode=None
+    help="Events for later, which daemons publish when they are due.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 Id = Annotated[str, typer.Argument(help="The id in the schedule, from 'schedule add' or 'schedule ls'.")]
@@ -26,20 +27,25 @@ class NotScheduled(BusError):
 
 @app.command("add")
 def add(
-    event_type: Annotated[str, typer.Argument(help="The event type.")],
-    payload: Annotated[str, typer.Argument(help="The payload, or a whole event with a 'payload'.")],
+    event_type: Annotated[str, typer.Argument(help="Its type, such as TaskAssignedEvent.")],
+    payload: Annotated[str, typer.Argument(help="Its payload in JSON, or a whole event with a 'payload'.")],
     *,
-    at: Annotated[
-        str | None, typer.Option(help="When: ISO 8601, UTC if no zone is given: 2026-01-31T12:00.")
-    ] = None,
+    at: Annotated[str | None, typer.Option(help="When: 2026-01-31T12:00, UTC if no zone is given.")] = None,
     delay: Annotated[str | None, typer.Option("--in", help="After how long: 90, 500ms, 5m, 2h, 30d.")] = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key, which becomes the id.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="The id; the same again with it schedules nothing twice.")
+    ] = None,
     modules: Import = None,
     url: Url = None,
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Schedule one event: schedule add TaskAssignedEvent '{"task_id": "t-1"}' --in 2h."""
+    """Schedule one event; prints its id.
+
+    For example: busredis schedule add TaskAssignedEvent '{"task_id": "t-1"}' --in 2h.
+    """
+    if (at is None) == (delay is None):
+        raise SettingsError("say when, in one of two ways: --at 2026-01-31T12:00 or --in 2h")
     check_key(key)
     import_classes(modules)
     limit = Settings.load(url=url, namespace=namespace).max_event_bytes
@@ -70,7 +76,7 @@ def ls(
         print_json(found)
         return
     if not found:
-        console.print("nothing is scheduled")
+        say("nothing is scheduled")
         return
     rows: list[list[object]] = [
         [one.id, one.at.strftime("%Y-%m-%d %H:%M:%S"), one.event_type, str(one.event.get("payload"))[:80]]
@@ -81,14 +87,20 @@ def ls(
 
 @app.command("cancel")
 def cancel(schedule_id: Id, *, url: Url = None, namespace: Namespace = None, json: Json = False) -> None:
-    """Take an event out of the schedule, also one that is due and was not appended yet."""
+    """Take an event out of the schedule.
+
+    Also one that is due, as long as it was not published.
+    """
     with Publisher(url, namespace=namespace) as publisher:
         if not publisher.cancel(schedule_id):
-            raise NotScheduled(f"{schedule_id!r} is not in the schedule: appended or cancelled already?")
+            raise NotScheduled(
+                f"{schedule_id!r} is not in the schedule: appended or cancelled already? "
+                "'busredis schedule ls' lists what is in it"
+            )
     if json:
         print_json({"id": schedule_id, "cancelled": True})
     else:
-        console.print(printable(f"cancelled {schedule_id}"), highlight=False, markup=False)
+        say(f"cancelled {schedule_id}")
 
 
 def _time(at: str | None) -> datetime | None:

@@ -4,21 +4,24 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import console
+from busredis.cli.options import say
 from busredis.server import EmbeddedServer
 
 
 def up() -> None:
-    """Start the embedded server of this folder (or find it), and say how to look inside. It goes on until 'down'."""
+    """Start a server for this folder, or find it.
+
+    It keeps its data in .busredis and goes on until 'busredis down'. Says how to look inside.
+    """
     server = EmbeddedServer()
     url = server.start()
-    console.print(f"{server.version} at {url}, data in {server.folder}", highlight=False, soft_wrap=True)
-    console.print(f"look inside:  {server.redis_cli}", highlight=False)
-    console.print(f"use it:       export BUSREDIS_URL={url}", highlight=False)
+    say(f"{server.version} at {url}, data in {server.folder}")
+    say(f"look inside:  {server.redis_cli}")
+    say(f"use it:       export BUSREDIS_URL={url}")
 
 
 def down(*, quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False) -> None:
     """Stop the embedded server of this folder; its data stays."""
     stopped = EmbeddedServer().stop(force=True)
     if not quiet:
-        console.print("stopped; its data stays in .busredis" if stopped else "no server runs for this folder")
+        say("stopped; its data stays in .busredis" if stopped else "no server runs for this folder")

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from busredis.aggregate import EventSourcedAggregate
 from busredis.cli import logs
 from busredis.cli.aggregate import Import
-from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
-from busredis.cli.targets import find_aggregates
+from busredis.cli.options import Json, Namespace, Url, connect, print_json, print_table, say
+from busredis.cli.targets import find_aggregates, find_in
 from busredis.client import AsyncClient
 from busredis.daemon import Daemon
 from busredis.errors import BusError, ServerError, SettingsError
@@ -29,7 +29,7 @@ from busredis.store import AsyncEventStore, EventStore
 log = logging.getLogger("busredis.snapshots")
 
 app = typer.Typer(
-    help="Snapshots: where the loading of aggregates begins.", no_args_is_help=True, rich_markup_mode=None
+    help="Snapshots: they make the loading of aggregates fast.", no_args_is_help=True, rich_markup_mode=None
 )
 Type = Annotated[str | None, typer.Argument(help="Only aggregates of this type.")]
 Id = Annotated[str | None, typer.Argument(help="Only this one.")]
@@ -44,7 +44,10 @@ def run(
     url: Url = None,
     namespace: Namespace = None,
 ) -> None:
-    """Snapshot aggregates as their events come, and those that are due in passes over all of them."""
+    """Write snapshots as events come: a daemon.
+
+    Those that it missed are found in passes over all aggregates.
+    """
     logs.configure("text", "INFO")
     classes = [cls for target in targets for cls in find_aggregates(target)]
     settings = Settings.load(url=url, namespace=namespace)
@@ -140,8 +143,8 @@ def rebuild(
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Replay every event of aggregates and replace their snapshots."""
-    classes = {cls.aggregate_type: cls for name in modules or ["snapshots"] for cls in find_aggregates(name)}
+    """Write snapshots anew, from all events."""
+    classes = {cls.aggregate_type: cls for cls in find_in(modules, "snapshots", find_aggregates)}
     client, partitions = connect(url, namespace)
     if aggregate_type is not None and aggregate_type not in classes:
         raise SettingsError(f"no aggregate {aggregate_type!r}; there are {', '.join(sorted(classes))}")
@@ -164,9 +167,9 @@ def rebuild(
     if json:
         print_json({"rebuilt": len(aggregates) - len(failures), "failed": failures})
     else:
-        console.print(f"rebuilt {len(aggregates) - len(failures)} snapshot(s)", highlight=False)
+        say(f"rebuilt {len(aggregates) - len(failures)} snapshot(s)")
         for name, reason in failures.items():
-            console.print(f"failed: {name}: {reason}", markup=False, highlight=False)
+            say(f"failed: {name}: {reason}")
     if failures:
         raise typer.Exit(1)
 
@@ -181,7 +184,10 @@ def drop(
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Delete snapshots; no event is touched, and loading takes longer until they are written anew."""
+    """Delete snapshots; no event is touched.
+
+    Loading takes longer until they are written anew.
+    """
     client, partitions = connect(url, namespace)
     found = [
         one
@@ -197,7 +203,7 @@ def drop(
     if json:
         print_json({"dropped": dropped})
     else:
-        console.print(f"dropped {dropped} snapshot(s)", highlight=False)
+        say(f"dropped {dropped} snapshot(s)")
 
 
 def _behind(one: SnapshotInfo) -> object:

@@ -99,11 +99,24 @@ def test_bad_lines_go_to_the_rejects_and_every_good_line_is_published(busredis, 
     ("arguments", "code", "message"),
     [
         (["publish", "Nope", "{}"], 1, "no event class is registered for 'Nope'"),
+        (["publish", "Nope", "{}"], 1, "name the module that has its class: --import shop.events"),
         (["publish", "ShopSold", "{", "--import", SHOP], 1, "the JSON is no event"),
+        (
+            ["publish", "ShopSold", '{"itm": "tea"}', "--import", SHOP],
+            1,
+            "ShopSold has no field 'itm'; it has cents, item",
+        ),
+        (
+            ["publish", "ShopSold", '{"payload": {}, "aggregat_id": "a"}', "--import", SHOP],
+            1,
+            "no field 'aggregat_id'",
+        ),
         (["publish"], 2, "name an event type"),
         (["publish", "--jsonl", "/nowhere.jsonl"], 2, "No such file"),
         (["publish", "X", "{}", "--import", "nowhere"], 2, "No module named 'nowhere'"),
-        (["run", "nowhere"], 2, "no module 'nowhere'"),
+        (["run", "nowhere"], 2, "no module 'nowhere' here or on the Python path: it is nowhere.py"),
+        (["run", "tests/acceptance/shop.py"], 2, "write a module, not a file: tests.acceptance.shop"),
+        (["schedule", "add", "ShopSold", "{}", "--import", SHOP], 2, "--at 2026-01-31T12:00 or --in 2h"),
         (["run", f"{SHOP}:not_a_router"], 2, "is no Router"),
         (["run", "json"], 2, "no Router in it"),
         (["run", SHOP, "--group", "x"], 2, "no handler is named x"),
@@ -111,7 +124,11 @@ def test_bad_lines_go_to_the_rejects_and_every_good_line_is_published(busredis, 
         (["status", "--url", "localhost:6379"], 2, "no scheme"),
         (["status", "--namespace", "a b"], 2, "namespace"),
         (["status", "--url", "redis://127.0.0.1:1/0"], 1, "no connection to redis://127.0.0.1:1/0"),
+        (["status", "--url", "redis://127.0.0.1:1/0"], 1, "'busredis up' starts a server"),
+        (["doctor", "--url", "redis://127.0.0.1:1/0"], 1, "does a server run there"),
+        (["replay", "till", "--from", "7d", "--shadow", "x"], 2, "no handler 'till'"),
         (["dead", "show", "till", "1-1"], 1, "no dead letter 1-1"),
+        (["dead", "show", "till", "1-1"], 1, "'busredis dead ls till' lists those that it has"),
         (["nonsense"], 2, "No such command"),
     ],
 )
@@ -173,3 +190,24 @@ def test_the_demo_adds_up(tmp_path):
         assert b"redis-cli -p" in up.stdout or b"valkey-cli -p" in up.stdout
     finally:
         subprocess.run([*program, "down"], cwd=tmp_path, env=environment, check=True)
+
+
+def test_a_group_without_dead_letters_is_told_those_that_have_some(busredis, inspect):
+    sell(busredis, -1)
+    busredis("run", SHOP, "--burst")
+
+    for command in (["ls", "tll"], ["retry", "tll", "all"], ["discard", "tll", "all", "--yes"]):
+        told = busredis("dead", *command).stdout
+        assert told == "group 'tll' has no dead letters; those that have some: till\n"
+
+
+def test_following_begins_before_there_is_anything(busredis, inspect, keys):
+    command = [sys.executable, "-m", "busredis", "tail", "-f"]
+    follower = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=busredis.environment)
+    try:
+        sell(busredis, 5)
+        assert json.loads(follower.stdout.readline())["event_type"] == "ShopSold"
+    finally:
+        follower.kill()
+        follower.wait()
+        follower.stdout.close()

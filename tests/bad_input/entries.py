@@ -153,6 +153,16 @@ CALLS = [
         says="the JSON is no event",
     ),
     _call(
+        "`publish` of a field that the event has not",
+        "publish",
+        "ShopSold",
+        '{"itm": "tea"}',
+        "--import",
+        SHOP,
+        code=1,
+        says="ShopSold has no field 'itm'; it has cents, item",
+    ),
+    _call(
         "`publish A` of JSON that says it is B",
         "publish",
         "ShopSold",

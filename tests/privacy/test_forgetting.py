@@ -3,10 +3,10 @@
 import asyncio
 import json
 import sys
-from typing import Annotated, Literal
+from typing import Annotated
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from busredis import (
     Context,
@@ -273,33 +273,6 @@ def test_data_of_nobody_is_refused(server, namespace, inspect):
         publisher.publish(PersonRegistered(role="nothing personal"))
 
 
-def test_a_field_that_cannot_be_forgotten_is_refused_when_it_is_declared():
-    with pytest.raises(
-        RegistrationError, match=r"PersonBorn.born: a personal field must be able to say None"
-    ):
-
-        class PersonBorn(DomainEvent):
-            username: str = ""
-            born: Annotated[int, Personal("username")] = 0
-
-    with pytest.raises(RegistrationError, match=r"must be able to say '\[forgotten\]'"):
-
-        class PersonShort(DomainEvent):
-            username: str = ""
-            code: Annotated[str, Field(max_length=4), Personal("username")] = ""
-
-    with pytest.raises(RegistrationError, match="must name a field of the event that is not personal"):
-
-        class PersonLost(DomainEvent):
-            email: Annotated[str, Personal("nobody")] = ""
-
-    class PersonChosen(DomainEvent):
-        username: str = ""
-        sex: Annotated[Literal["f", "m"] | None, Personal("username")] = None
-
-    assert PersonChosen.forgotten == {"sex": None}
-
-
 def test_a_key_is_remembered_for_a_while_and_no_longer():
     keys = MemoryKeys()
     event, never = registered("ada"), Vault(keys, remember=0)
@@ -310,24 +283,3 @@ def test_a_key_is_remembered_for_a_while_and_no_longer():
 
     assert json.loads(long.open(PersonRegistered, raw))["payload"]["email"] == "ada@example.org"
     assert json.loads(never.open(PersonRegistered, raw))["payload"]["email"] == FORGOTTEN
-
-
-def test_a_daemon_with_personal_events_does_not_start_without_what_opens_them(server, namespace, monkeypatch):
-    router = Router()
-
-    @router.on(PersonRegistered, name="reads")
-    async def reads(event: PersonRegistered) -> None: ...
-
-    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
-
-    with pytest.raises(SettingsError, match=r"PersonRegistered cannot .* pip install 'busredis\[privacy\]'"):
-        Daemon(router, url=server.url, namespace=namespace)
-
-
-def test_a_publisher_refuses_a_personal_event_before_anything_is_sent(publisher, inspect, keys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
-
-    with pytest.raises(SettingsError, match=r"pip install 'busredis\[privacy\]'"):
-        publisher.publish(PersonRegistered(username="ada", email="a@example.org"))
-
-    assert inspect.xlen(keys.stream("PersonRegistered")) == 0
