@@ -236,11 +236,15 @@ class Nodes(Generic[Node]):
         self._servers, self._make = servers, make
         self._nodes: dict[str, Node] = {}
 
-    def _run(self, step: tuple[str, Request]) -> Any:
-        address, request = step
+    def node(self, address: str) -> Node:
+        """The client of one node."""
         if address not in self._nodes:
             self._nodes[address] = self._make(self._servers.url(address))
-        return self._nodes[address].run(_just(request))
+        return self._nodes[address]
+
+    def _run(self, step: tuple[str, Request]) -> Any:
+        address, request = step
+        return self.node(address).run(_just(request))
 
     def exchange(self, request: Request) -> Any:
         """The reply, in blocking calls."""

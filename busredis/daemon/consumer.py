@@ -22,8 +22,6 @@ from busredis.settings import Settings
 
 log = logging.getLogger("busredis.daemon")
 
-#: The margin of the socket's timeout over BLOCK, so that a half-open connection is noticed and a quiet one is not.
-BLOCK_MARGIN = timedelta(seconds=2)
 #: How much work, in seconds, a consumer takes in hand beyond what runs.
 _AHEAD = 0.25
 
@@ -61,6 +59,16 @@ class Consumer:
     def use_reader(self, reader: "AsyncClient | SharedReader") -> None:
         """Blocking reads have a connection of their own, whose timeout is longer than BLOCK."""
         self._reader = reader
+
+    def _block(self) -> timedelta:
+        """For how long a read may wait."""
+        return self._reader.patience if isinstance(self._reader, SharedReader) else self._settings.block
+
+    def _release(self) -> None:
+        """Ends a read that rests: there is something else to do."""
+        self._room.set()
+        if isinstance(self._reader, SharedReader):
+            self._reader.release(self.pending.streams)
 
     async def prepare(self) -> None:
         """Creates the group where it is missing. Raises ServerError."""
@@ -103,7 +111,7 @@ class Consumer:
             return
         # COUNT is for each stream (https://redis.io/docs/latest/commands/xreadgroup/): share the room among them.
         count = max(1, room // len(streams))
-        block = max(1, int(self._settings.block.total_seconds() * 1000))
+        block = max(1, int(self._block().total_seconds() * 1000))
         began = time.monotonic()
         self._is_reading = True
         try:
@@ -230,7 +238,7 @@ class Consumer:
         except ConnectionLost:
             # The claim may have been made, and its attempt counted: it is not to be wasted.
             self._in_doubt = True
-            self._room.set()
+            self._release()
             raise
         finally:
             self._reclaiming.discard(key)
@@ -256,6 +264,6 @@ class Consumer:
         return self._marked(delivery)
 
     def stop(self) -> None:
-        """Reads no more; a read that blocks ends within `block`."""
+        """Reads no more; a read that blocks ends within `block`, one that rests when its reader is told to release it."""
         self._stopping = True
         self._room.set()

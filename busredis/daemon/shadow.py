@@ -14,10 +14,11 @@ from busredis.client import AsyncClient, Client
 from busredis.codec import Codec
 from busredis.commands import Arg, Flow, many, raw, scan
 from busredis.daemon.assembly import Assembly, reclaimer_of
-from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
+from busredis.daemon.consumer import Consumer
 from busredis.daemon.lease import Lease
 from busredis.daemon.ordered import OrderedConsumer
 from busredis.daemon.ownership import Share
+from busredis.daemon.reader import BLOCK_MARGIN
 from busredis.delivery.context import Tools
 from busredis.delivery.lanes import Gate
 from busredis.errors import RegistrationError, ServerError

@@ -32,11 +32,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What one look through the pending lists found."""
+    """What one look through the pending lists found; `is_quiet`: nothing is pending, unread or missing."""
 
     rows: list[Row]
     pending: int
     missing: list[str]
+    is_quiet: bool = False
 
 
 @dataclass
@@ -247,17 +248,17 @@ class Pending:
         replies = yield from script("sweep", keys, [self.group, lease_ms, PAGE, *starts])
         yield from self._look_at_replays()
         found = Sweep([], 0, [])
-        pending = 0
+        pending = unread = 0
         for stream, reply in zip(self.streams, replies, strict=True):
             if reply is None:
                 found.missing.append(stream)
                 continue
-            pending += reply[0]
+            pending, unread = pending + reply[0], unread + reply[3]
             found.rows.extend(
                 Row(stream, id_, holder.decode(), idle, count) for id_, holder, idle, count in reply[1]
             )
             self._cursors[stream] = reply[2].decode()
-        return Sweep(found.rows, pending, found.missing)
+        return Sweep(found.rows, pending, found.missing, not (pending or unread or found.missing))
 
     def own(self) -> Flow[list[Row]]:
         """Everything that this consumer holds, as the server sees it."""

@@ -5,8 +5,9 @@
 -- ARGV[1]  group   ARGV[2] lease in ms   ARGV[3] most rows for each stream and consumer
 -- ARGV[4+] for each stream: the id after which to look for waiting entries ("-" from the start)
 --
--- Returns  for each stream {pending, rows, next}: the rows {id, consumer, idle ms, delivery count} of waiting entries
---          and of those idle for the lease, and the id after which to look next time;
+-- Returns  for each stream {pending, rows, next, unread}: the rows {id, consumer, idle ms, delivery count} of waiting
+--          entries and of those idle for the lease, the id after which to look next time, and, if nothing is pending,
+--          1 if there are entries that the group has not read;
 --          nothing in the place of a stream whose group is missing
 
 local result = {}
@@ -51,6 +52,7 @@ local function note(stream, lowest)
   end
   if reached and redis.call('HGET', KEYS[1], stream) ~= reached then redis.call('HSET', KEYS[1], stream, reached) end
   if reached and is_replaying then end_replay(stream, reached) end
+  return reached
 end
 
 for k = 3, #KEYS do
@@ -71,8 +73,9 @@ for k = 3, #KEYS do
       end
       for _, row in ipairs(page) do rows[#rows + 1] = row end
     end
-    note(stream, summary[1] > 0 and summary[2])
-    result[k - 2] = { summary[1], rows, following }
+    local reached, unread = note(stream, summary[1] > 0 and summary[2]), 0
+    if summary[1] == 0 and reached then unread = #redis.call('XRANGE', stream, '(' .. reached, '+', 'COUNT', 1) end
+    result[k - 2] = { summary[1], rows, following, unread }
   end
 end
 return result
