@@ -181,7 +181,7 @@ class Daemon:
         reading += [asyncio.create_task(chore.run()) for chore in _both(chores)]
         log.info("daemon %s runs %s", self.name, ", ".join(handler.name for handler in self.handlers))
         stopped = asyncio.create_task(self._stopping.wait())
-        watch = [stopped]
+        watch: list[asyncio.Task[Any]] = [stopped]
         if self._burst:
             watch.append(asyncio.create_task(self._until_empty(consumers, reclaimers, chores[0])))
         done, _ = await asyncio.wait([*watch, *settlers, *reading], return_when=asyncio.FIRST_COMPLETED)

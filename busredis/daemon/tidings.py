@@ -23,6 +23,8 @@ log = logging.getLogger("busredis.daemon")
 _PING_S = 5.0
 #: Pauses between attempts to open one grow from this up to that, in seconds; after a refusal it is a minute.
 _PAUSES = 0.1, 2.0
+#: For so long who asks waits for a connection to be opened, in seconds.
+_OPEN_S = 1.0
 _REFUSED_S = 60.0
 #: Most keys asked for in one round trip.
 _BATCH = 1_000
@@ -100,6 +102,7 @@ class _Line:
         self._node, self._tidings = node, tidings
         self._wire: Wire | None = None
         self._task: asyncio.Task[None] | None = None
+        self._tried, self._ended = asyncio.Event(), asyncio.Event()
         self._lock = asyncio.Lock()
         self._asked: set[str] = set()
         self._wanted: set[str] = set()
@@ -107,16 +110,25 @@ class _Line:
         self._pause, self._not_before = _PAUSES[0], 0.0
 
     async def ask(self, keys: set[str]) -> None:
-        if self._wire is None or not self._wire.is_open:
-            if (self._task is None or self._task.done()) and time.monotonic() >= self._not_before:
-                self._task = asyncio.create_task(self._run(), name=f"busredis tidings {self._node}")
+        wire = self._wire or await self._open()
+        if wire is None:
             return
         self._wanted |= keys
         async with self._lock:
             # Whoever has its turn asks for what others want, too.
-            while self._wanted and self._wire.is_open:
+            while self._wanted and wire.is_open:
                 batch = [self._wanted.pop() for _ in range(min(len(self._wanted), _BATCH))]
-                await self._send(self._wire, batch)
+                await self._send(wire, batch)
+
+    async def _open(self) -> Wire | None:
+        """Opens the connection if it may be tried now, and waits a moment for it."""
+        if (self._task is None or self._task.done()) and time.monotonic() >= self._not_before:
+            self._tried.clear()
+            self._task = asyncio.create_task(self._run(), name=f"busredis tidings {self._node}")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_OPEN_S):
+                await self._tried.wait()
+        return self._wire
 
     async def _send(self, wire: Wire, keys: list[str]) -> None:
         self._sent = set(keys)
@@ -126,7 +138,9 @@ class _Line:
             log.debug("not asked what changes: %s", error)
             return
         except BaseException:
-            wire.is_open = False  # cancelled: replies are left behind
+            # Cancelled: replies are left behind, so that nothing may be sent here any more.
+            wire.is_open = False
+            self._lost()
             raise
         refused: tuple[str, ServerError] | None = None
         for key, reply in zip(keys, replies, strict=True):
@@ -152,13 +166,18 @@ class _Line:
         except ServerError as error:
             self._failed(error)
             return
+        finally:
+            self._tried.set()
         self._wire, self._pause = wire, _PAUSES[0]
         try:
             while wire.is_open:
-                await asyncio.sleep(_PING_S)
+                self._ended.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_PING_S):
+                        await self._ended.wait()
+                        break
                 async with self._lock:
-                    if wire.is_open:
-                        await wire.exchange(Request((("PING",),)))
+                    await wire.exchange(Request((("PING",),)))
         except ServerError as error:
             log.debug("the connection that tells what changes is lost: %s", error)
         finally:
@@ -184,6 +203,7 @@ class _Line:
 
     def _lost(self) -> None:
         self._wire = None
+        self._ended.set()
         self._tell([*self._asked])
 
     def _tell(self, keys: list[str]) -> None:
