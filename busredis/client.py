@@ -229,9 +229,10 @@ class AsyncClient:
             raise
         return wire
 
-    async def hang_up(self, wire: Wire) -> None:
+    async def hang_up(self, node: str, wire: Wire) -> None:
         """Closes a connection of listen()."""
-        await self._drop(wire)
+        there = self if self._nodes is None else self._nodes.node(node)
+        await there._drop(wire)  # noqa: SLF001 - of the same class
 
     async def _drop(self, wire: Wire) -> None:
         wire.is_open = False

@@ -10,6 +10,7 @@ PUBLISHER = "tests/integration/test_publisher.py::"
 FENCES = "tests/integration/test_fences.py::"
 PENDING = "tests/integration/test_pending_entries.py::"
 REPLIES = "tests/integration/test_lost_replies.py::"
+WAKING = "tests/partitions/test_waking.py::"
 
 
 class Stale(Exception):

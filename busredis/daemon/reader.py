@@ -165,6 +165,8 @@ class SharedReader:
             self._ask(node, tidings)
 
     def _ask(self, node: _Node, tidings: Tidings) -> None:
+        if node.asking is not None:
+            node.asking.result()  # a fault of our own is raised
         keys = {
             key
             for wish in node.wishes

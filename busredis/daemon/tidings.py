@@ -122,7 +122,10 @@ class _Line:
 
     async def _open(self) -> Wire | None:
         """Opens the connection if it may be tried now, and waits a moment for it."""
-        if (self._task is None or self._task.done()) and time.monotonic() >= self._not_before:
+        if self._task is not None and self._task.done():
+            self._task.result()  # a fault of our own is raised
+            self._task = None
+        if self._task is None and time.monotonic() >= self._not_before:
             self._tried.clear()
             self._task = asyncio.create_task(self._run(), name=f"busredis tidings {self._node}")
         with suppress(TimeoutError):
@@ -181,7 +184,7 @@ class _Line:
         except ServerError as error:
             log.debug("the connection that tells what changes is lost: %s", error)
         finally:
-            await self._tidings.client.hang_up(wire)
+            await self._tidings.client.hang_up(self._node, wire)
             self._lost()
 
     def _failed(self, error: ServerError) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections import defaultdict
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 import orjson
@@ -23,7 +24,8 @@ from busredis.lua import Source
 from busredis.partitions import all_keys, partition_of
 from busredis.status import read_status
 from busredis.store import NEW
-from tests.partitions.clusters import Sentinels, TestCluster
+from tests.partitions.clusters import Sentinels, TestCluster, ask
+from tests.partitions.resting import LONG, running, tracked, wait_for_rest
 from tests.partitions.under_load import Load
 from tests.waiting import wait_until
 
@@ -186,6 +188,65 @@ def _kill_the_owner(cluster, slot):
     wait_until(lambda: cluster.owner(slot) is not victim, "its replica is promoted", 30)
     victim.restart()
     wait_until(cluster.is_whole, "the old master is a replica", 60)
+
+
+@contextmanager
+def resting(cluster, namespace, seen):
+    """A daemon that rests, and is woken by nothing but what it is told."""
+    router = Router()
+    router.on(Spread, name="rests")(lambda event: seen.append(event.number))
+    with ExitStack() as stack:
+        clients = [stack.enter_context(redis.Redis(port=node.port)) for node in cluster.masters_now()]
+        before = sum(map(tracked, clients))
+        stack.enter_context(running(router, cluster.url, namespace, partitions=COUNT, **LONG))
+        wait_for_rest(clients[0], 2 * COUNT, before, *clients[1:])
+        yield
+
+
+@pytest.mark.usefixtures("never_looks")
+def test_who_rests_is_told_by_the_node_that_a_slot_has_moved_to(cluster, namespace, parts):
+    seen = []
+    with Publisher(cluster.url, namespace=namespace, partitions=COUNT) as publisher:
+        with resting(cluster, namespace, seen):
+            publisher.publish_many([Spread(number=n, aggregate_id=f"a-{n}") for n in range(40)])
+            wait_until(lambda: sorted(seen) == list(range(40)), "all is handled")
+            _move_four_slots(cluster, namespace)
+            publisher.publish_many([Spread(number=n, aggregate_id=f"a-{n}") for n in range(40, 80)])
+            wait_until(lambda: sorted(seen) == list(range(80)), "all is handled where it is now")
+            publisher.publish_many([Spread(number=n, aggregate_id=f"a-{n}") for n in range(80, 120)])
+            wait_until(lambda: sorted(seen) == list(range(120)), "and again")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("never_looks")
+def test_who_rests_is_told_after_a_master_has_given_its_place_to_its_replica(cluster, namespace, parts):
+    seen = []
+    with Publisher(cluster.url, namespace=namespace, partitions=COUNT) as publisher:
+        with resting(cluster, namespace, seen):
+            master = cluster.owner(slot_of(parts[2].tag))
+            replica = next(
+                node for node in cluster.nodes if cluster.role(node).get("master_port") == master.port
+            )
+            ask(replica, "CLUSTER", "FAILOVER")
+            wait_until(lambda: cluster.owner(slot_of(parts[2].tag)) is replica, "the replica is the master")
+            wait_until(cluster.is_whole, "the old master is a replica", 60)
+            publisher.publish_many([Spread(number=n, aggregate_id=f"a-{n}") for n in range(40)])
+            wait_until(lambda: sorted(seen) == list(range(40)), "all is handled")
+            publisher.publish_many([Spread(number=n, aggregate_id=f"a-{n}") for n in range(40, 80)])
+            wait_until(lambda: sorted(seen) == list(range(80)), "and again")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("never_looks")
+def test_who_rests_is_told_by_the_master_that_takes_the_place_of_another(cluster, namespace, parts):
+    seen = []
+    with Publisher(cluster.url, namespace=namespace, partitions=COUNT, durability="replica") as publisher:
+        with resting(cluster, namespace, seen):
+            publisher.publish_many([Spread(number=n, aggregate_id=f"a-{n}") for n in range(40)])
+            wait_until(lambda: sorted(seen) == list(range(40)), "all is handled")
+            _kill_the_owner(cluster, slot_of(parts[2].tag))
+            publisher.publish_many([Spread(number=n, aggregate_id=f"a-{n}") for n in range(40, 80)])
+            wait_until(lambda: set(seen) == set(range(80)), "all is handled", 60)
 
 
 @pytest.mark.timeout(120 + 60 * ROUNDS)

@@ -1,24 +1,20 @@
 """Idle daemons with many partitions rest, and wake up when there is something: what is counted are commands."""
 
 import logging
-import threading
-from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 import redis
 
-from busredis import Daemon, DomainEvent, Publisher, Router
+from busredis import DomainEvent, Publisher, Router
 from busredis.client import Client
-from busredis.daemon import patrol, scheduler
 from busredis.daemon.tidings import Tidings
 from busredis.dead_letters import DeadLetters
 from busredis.partitions import all_keys, partition_of
 from tests.partitions.conftest import COUNT
+from tests.partitions.resting import LONG, calls, running, told, tracked, wait_for_rest
 from tests.waiting import wait_until
 
-#: With these nothing but a change that is told wakes a daemon within the time of a test.
-LONG = {"block": timedelta(seconds=60), "sweep": timedelta(seconds=60), "lease": timedelta(seconds=60)}
 FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=30)}
 
 
@@ -31,58 +27,9 @@ class WakingToo(DomainEvent):
 
 
 @pytest.fixture
-def never_looks(monkeypatch):
-    """There is no look at what nobody tells."""
-    monkeypatch.setattr(patrol, "_SWEEPS", 1_000_000)
-    monkeypatch.setattr(scheduler, "_REST", 1_000_000.0)
-
-
-@pytest.fixture
 def publisher(server, namespace, look):
     with Publisher(server.url, namespace=namespace, partitions=COUNT) as publisher:
         yield publisher
-
-
-@contextmanager
-def running(router, url, namespace, **options):
-    daemon = Daemon(router, url=url, namespace=namespace, **({"partitions": COUNT} | options))
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
-        yield daemon
-    finally:
-        if thread.is_alive():
-            daemon.stop()
-        thread.join(timeout=20)
-        assert not thread.is_alive()
-
-
-def calls(client, *names) -> int:
-    """How often these commands were called on the server."""
-    found = client.info("commandstats")
-    return sum(row["calls"] for name, row in found.items() if name.removeprefix("cmdstat_") in names)
-
-
-def told(client) -> list[int]:
-    """The connections on which the server says what changes."""
-    return [int(row["id"]) for row in client.client_list() if "t" in row["flags"]]
-
-
-def tracked(client) -> int:
-    return client.info("stats")["tracking_total_keys"]
-
-
-def wait_for_rest(client, least: int, before: int = 0) -> None:
-    """Until so many keys more are asked for, and nobody reads any more."""
-    wait_until(lambda: tracked(client) >= before + least, f"{least} keys are asked for")
-    seen = []
-
-    def is_still() -> bool:
-        # Who asks again and again does so every few ms: looks at this are further apart.
-        seen.append(calls(client, "xreadgroup", "xread", "exists"))
-        return len(seen) > 30 and seen[-1] == seen[-30]
-
-    wait_until(is_still, "nobody reads any more")
 
 
 def numbered(router, seen, *, ordered=False, name="all"):
@@ -136,7 +83,7 @@ def test_an_event_of_anybody_wakes_who_rests(server, namespace, look, parts, pub
     router, seen, before = Router(), [], tracked(look)
     numbered(router, seen, ordered=ordered)
 
-    with running(router, server.url, namespace, **LONG):
+    with running(router, server.url, namespace, partitions=COUNT, **LONG):
         for n in range(0, 8, 2):
             wait_for_rest(look, COUNT, before)
             foreign(look, parts[n // 2], n)
@@ -167,7 +114,7 @@ def test_what_is_added_just_before_it_is_asked_for_is_found(
     router, seen = Router(), []
     numbered(router, seen, ordered=ordered)
 
-    with running(router, server.url, namespace, **LONG):
+    with running(router, server.url, namespace, partitions=COUNT, **LONG):
         wait_until(lambda: sorted(seen) == list(range(COUNT)), "all is handled")
 
 
@@ -176,7 +123,7 @@ def test_who_rests_wakes_when_the_connection_that_tells_is_lost(server, namespac
     router, seen, before = Router(), [], tracked(look)
     numbered(router, seen)
 
-    with running(router, server.url, namespace, **LONG):
+    with running(router, server.url, namespace, partitions=COUNT, **LONG):
         wait_for_rest(look, COUNT, before)
         for number in range(3):
             [lost] = told(look)
@@ -205,7 +152,7 @@ def test_where_the_server_does_not_tell_it_is_asked(server, namespace, look, par
     numbered(router, seen)
     url = f"redis://untold:secret@127.0.0.1:{server.port}/0"
     try:
-        with caplog.at_level(logging.WARNING), running(router, url, namespace, **FAST):
+        with caplog.at_level(logging.WARNING), running(router, url, namespace, partitions=COUNT, **FAST):
             for n in range(8):
                 foreign(look, parts[n % COUNT], n)
                 wait_until(lambda n=n: len(seen) == n + 1, "it is handled")
@@ -220,7 +167,7 @@ def test_what_nobody_tells_is_found_all_the_same(server, namespace, look, parts,
     router, seen, before = Router(), [], tracked(look)
     numbered(router, seen)
 
-    with running(router, server.url, namespace, **FAST):
+    with running(router, server.url, namespace, partitions=COUNT, **FAST):
         foreign(look, parts[2], 7)
         wait_until(lambda: seen == [7], "it is handled")
         wait_for_rest(look, COUNT * 4, before)
@@ -236,7 +183,7 @@ def test_streams_that_vanish_wake_who_rests(server, namespace, look, parts):
     router, seen, before = Router(), [], tracked(look)
     numbered(router, seen)
 
-    with running(router, server.url, namespace, **LONG):
+    with running(router, server.url, namespace, partitions=COUNT, **LONG):
         wait_for_rest(look, COUNT, before)
         look.delete(*(keys.stream("Waking") for keys in parts))
         wait_until(lambda: look.exists(*(keys.stream("Waking") for keys in parts)) == COUNT, "they are back")
@@ -249,7 +196,7 @@ def test_what_a_silent_daemon_has_taken_is_taken_over_by_one_that_rested(server,
     router, seen, before = Router(), [], tracked(look)
     numbered(router, seen)
 
-    with running(router, server.url, namespace, **(FAST | {"lease": timedelta(seconds=1)})):
+    with running(router, server.url, namespace, partitions=COUNT, **(FAST | {"lease": timedelta(seconds=2)})):
         wait_for_rest(look, COUNT * 4, before)
         stream = parts[3].stream("Waking")
         with look.pipeline(transaction=True) as both:
@@ -273,7 +220,7 @@ def test_a_dead_letter_that_is_tried_again_wakes_who_rests(
         if len(seen) == 1:
             raise ValueError("once")
 
-    with running(router, server.url, namespace, **FAST):
+    with running(router, server.url, namespace, partitions=COUNT, **FAST):
         publisher.publish(Waking(number=1, aggregate_id="a"))
         own = parts[partition_of("a", COUNT)]
         wait_until(lambda: look.xlen(own.dead("fails")) == 1, "it is a dead letter")
@@ -290,7 +237,7 @@ def test_a_schedule_that_is_changed_wakes_who_rests(server, namespace, look, par
     router, seen, before = Router(), [], tracked(look)
     numbered(router, seen)
 
-    with running(router, server.url, namespace, **LONG):
+    with running(router, server.url, namespace, partitions=COUNT, **LONG):
         wait_for_rest(look, COUNT * 2, before)
         publisher.schedule(Waking(number=1), delay=0.5)
         wait_until(lambda: seen == [1], "it is appended and handled")
@@ -303,10 +250,10 @@ def test_who_stands_by_is_woken_when_the_ownership_is_given_up(server, namespace
     numbered(second, seen, ordered=True)
     long = LONG | {"lease": timedelta(hours=1)}
 
-    with running(first, server.url, namespace, **long) as owner:
+    with running(first, server.url, namespace, partitions=COUNT, **long) as owner:
         wait_until(lambda: owners(look, parts) == [owner.name] * COUNT, "the first owns all")
         before = tracked(look)
-        with running(second, server.url, namespace, **long) as successor:
+        with running(second, server.url, namespace, partitions=COUNT, **long) as successor:
             wait_for_rest(look, COUNT, before)
             owner.stop()
             wait_until(lambda: owners(look, parts) == [successor.name] * COUNT, "the second owns all")
