@@ -115,13 +115,16 @@ def busy(masters: int, partitions: int) -> str:
             )
             published += _BATCH
         rate = published / (time.monotonic() - started)
-        with _daemon(url, 1):
+        with _daemon(url, 1) as process:
             _wait_for(clients, 1_000)
             before, began = _acknowledged(clients), time.monotonic()
+            used = process_seconds(process.pid), sum(map(server_seconds, clients))
             while time.monotonic() - began < _BUSY_S and _acknowledged(clients) < published:
                 time.sleep(0.05)
-            handled = (_acknowledged(clients) - before) / (time.monotonic() - began)
-    return f"{rate:,.0f} | {handled:,.0f}"
+            handled, took = _acknowledged(clients) - before, time.monotonic() - began
+            own = (process_seconds(process.pid) - used[0]) / handled * 1e6
+            theirs = (sum(map(server_seconds, clients)) - used[1]) / handled * 1e6
+    return f"{rate:,.0f} | {handled / took:,.0f} | {own:.1f} us | {theirs:.1f} us"
 
 
 def _wait_for(clients: list[redis.Redis], least: int) -> None:

@@ -64,8 +64,8 @@ class Consumer:
         """For how long a read may wait."""
         return self._reader.patience if isinstance(self._reader, SharedReader) else self._settings.block
 
-    def _release(self) -> None:
-        """Ends a read that rests: there is something else to do."""
+    def release(self) -> None:
+        """Ends a read that rests: there is something that it has not seen, or something else to do."""
         self._room.set()
         if isinstance(self._reader, SharedReader):
             self._reader.release(self.pending.streams)
@@ -238,7 +238,7 @@ class Consumer:
         except ConnectionLost:
             # The claim may have been made, and its attempt counted: it is not to be wasted.
             self._in_doubt = True
-            self._release()
+            self.release()
             raise
         finally:
             self._reclaiming.discard(key)

@@ -56,6 +56,9 @@ class Reclaimer:
                 pause = min(pause, await self.sweep())
                 # What has ended is counted: nothing is left to be written down.
                 may_rest = since is not None and self.is_quiet and not self._consumer.settler.held
+                # A replay moves the group and changes no stream: who reads may rest beside what is to be read again.
+                if not self.is_quiet and self.pending_in_group == 0:
+                    self._consumer.release()
                 await self._consumer.client.run(self._consumer.stats.flush(self._consumer.pending.keys))
                 await self._forget()
             except ServerError as error:

@@ -11,6 +11,7 @@ from busredis.client import Client
 from busredis.daemon.tidings import Tidings
 from busredis.dead_letters import DeadLetters
 from busredis.partitions import all_keys, partition_of
+from busredis.replay import move
 from tests.partitions.conftest import COUNT
 from tests.partitions.resting import LONG, calls, running, told, tracked, wait_for_rest
 from tests.waiting import wait_until
@@ -230,6 +231,22 @@ def test_a_dead_letter_that_is_tried_again_wakes_who_rests(
         assert client.run(DeadLetters(parts).retry(letter))
         client.close()
         wait_until(lambda: seen == [1, 1], "it is tried again")
+
+
+@pytest.mark.usefixtures("never_looks")
+@pytest.mark.parametrize("ordered", [False, True], ids=["plain", "ordered"])
+def test_a_replay_wakes_who_rests(server, namespace, look, parts, publisher, ordered):
+    router, seen, before = Router(), [], tracked(look)
+    numbered(router, seen, ordered=ordered)
+
+    with running(router, server.url, namespace, partitions=COUNT, **FAST):
+        publisher.publish(Waking(number=1, aggregate_id="a"))
+        wait_until(lambda: seen == [1], "it is handled")
+        wait_for_rest(look, COUNT * 4, before)
+        client = Client(server.url)
+        client.run(move(parts[partition_of("a", COUNT)], "all", "0-1"))
+        client.close()
+        wait_until(lambda: seen == [1, 1], "it is handled again")
 
 
 @pytest.mark.usefixtures("never_looks")
