@@ -14,7 +14,7 @@ from typing import Any
 
 from busredis.client import AsyncClient
 from busredis.commands import Request, raw
-from busredis.errors import CommandRefused, ServerError
+from busredis.errors import CommandRefused, ServerError, ServerUnavailable
 from busredis.exchange import Wire
 
 log = logging.getLogger("busredis.daemon")
@@ -180,7 +180,8 @@ class _Line:
                         await self._ended.wait()
                         break
                 async with self._lock:
-                    await wire.exchange(Request((("PING",),)))
+                    with suppress(CommandRefused, ServerUnavailable):  # a reply all the same
+                        await wire.exchange(Request((("PING",),)))
         except ServerError as error:
             log.debug("the connection that tells what changes is lost: %s", error)
         finally:
