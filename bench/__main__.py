@@ -1,4 +1,4 @@
-"""python -m bench [--write] [publish|consume|latency|footprint|store|schedule|archive|peers|layouts ...].
+"""python -m bench [--write] [PART ...]: publish, consume, latency, store, peers ...
 
 On a server of its own. With --write, docs/performance.md, .svg and .json are what this run has found.
 """
@@ -7,7 +7,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import archive, consume, footprint, latency, layouts, peers_run, publish, report, schedule, store
+from bench import (
+    archive,
+    consume,
+    footprint,
+    latency,
+    layouts,
+    peers_latency,
+    peers_run,
+    publish,
+    report,
+    schedule,
+    store,
+)
 from busredis.server import EmbeddedServer
 
 PARTS = {
@@ -19,6 +31,7 @@ PARTS = {
     "schedule": schedule.run,
     "archive": archive.run,
     "peers": peers_run.run,
+    "peers-latency": peers_latency.run,
     "layouts": layouts.run,
 }
 

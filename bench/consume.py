@@ -11,7 +11,7 @@ import redis
 from bench import floor
 from bench.measure import note, seconds, show
 from bench.publish import event
-from bench.usage import Usage
+from bench.usage import Usage, table
 from busredis import Context, Daemon, DomainEvent, Publisher, Router, catalog
 from busredis.catalog import ActionEvaluatedEvent
 
@@ -119,7 +119,7 @@ def run(url: str) -> None:
             FLOOR: bench.floor,
         }
         _show("consume and acknowledge", bench, cases)
-        note("CPU of consuming, microseconds an event", Usage.table(bench.used))
+        note("what an event costs to consume", table(bench.used))
         client.flushall()
         publisher.publish_many([event(number) for number in range(_WAITING)])
         bench = Bench(url, [ActionEvaluatedEvent])

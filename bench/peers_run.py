@@ -5,6 +5,8 @@ import shutil
 import statistics
 import sys
 import threading
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,10 +19,10 @@ from bench.peers.environment import NotMeasured, Peer, python_with
 from bench.publish import event
 from busredis import Publisher
 
-_ROUNDS = 5
+ROUNDS = 5
 _PATIENCE_S = 60.0
 #: Name here, what is installed, events a round, and how it is used: its best documented settings.
-_PEERS = {
+PEERS = {
     "faststream": (["faststream[redis]"], 1_000, "one call and one XACK a message, its default"),
     "faststream-batch": (
         ["faststream[redis]"],
@@ -38,9 +40,17 @@ _PEERS = {
     "docket": (["pydocket"], 500, "concurrency 50, add_many, no results kept"),
     "ardiq": (["ardiq"], 5_000, "concurrency 64, prefetch 1024, enqueue_many; Python 3.13"),
 }
+#: Those that no server here can run.
+ABSENT = {"chasquimq": "it needs Redis 8.6 or later, which is not among the servers here"}
 _NEEDS_313 = ("streaq", "ardiq")
 BUSREDIS = "busredis"
 _OURS = 20_000
+
+
+def start(name: str, url: str, stack: ExitStack) -> Peer:
+    """A process of that peer. Raises NotMeasured."""
+    arguments = (name, url, orjson.dumps(event(0).to_dict()).decode())
+    return stack.enter_context(Peer(_python(name), "buses.py", *arguments))
 
 
 def _python(name: str) -> Path:
@@ -52,17 +62,17 @@ def _python(name: str) -> Path:
         if found is None:
             raise NotMeasured("it needs Python 3.13, which is not here")
         base = found
-    packages, *_ = _PEERS[name]
+    packages, *_ = PEERS[name]
     return python_with(*packages, "redis", "hiredis", "orjson", "uvloop", base=base)
 
 
-def _ask(peer: Peer, what: str, count: int) -> float:
-    """The rate. Raises NotMeasured, also if there is no answer in time."""
+def in_time(peer: Peer, question: Callable[[], object], what: str) -> object:
+    """The answer of a peer. Raises NotMeasured, also if there is none in time; then the peer is ended."""
     answers: queue.SimpleQueue[object] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            answers.put(peer.ask(what, count))
+            answers.put(question())
         except (NotMeasured, ValueError) as error:
             answers.put(error)
 
@@ -70,15 +80,23 @@ def _ask(peer: Peer, what: str, count: int) -> float:
     try:
         answer = answers.get(timeout=_PATIENCE_S)
     except queue.Empty:
-        raise NotMeasured(f"{what} of {count} did not end within {_PATIENCE_S:.0f} s") from None
+        peer.end()
+        raise NotMeasured(f"{what} did not end within {_PATIENCE_S:.0f} s") from None
+    if isinstance(answer, Exception):
+        peer.end()
+        raise NotMeasured(f"{what}: {answer}")
+    return answer
+
+
+def _ask(peer: Peer, what: str, count: int) -> float:
+    """The rate. Raises NotMeasured."""
+    answer = in_time(peer, lambda: peer.ask(what, count), f"{what} of {count}")
     if not isinstance(answer, float) or answer <= 0:
-        raise NotMeasured(f"{what}: {answer if isinstance(answer, Exception) else 'not all was handled'}")
+        raise NotMeasured(f"{what}: not all was handled")
     return count / answer
 
 
 def _ours(url: str, rates: dict[str, dict[str, list[float]]]) -> None:
-    import time  # noqa: PLC0415
-
     events = [event(number) for number in range(_OURS)]
     with Publisher(url, namespace="bench") as publisher:
         started = time.perf_counter()
@@ -91,27 +109,25 @@ def _ours(url: str, rates: dict[str, dict[str, list[float]]]) -> None:
 def run(url: str) -> None:
     client = redis.Redis.from_url(url)
     rates: dict[str, dict[str, list[float]]] = {"publish": {}, "consume": {}}
-    failed: dict[str, str] = {"chasquimq": "it needs Redis 8.6 or later, which is not among the servers here"}
+    failed = dict(ABSENT)
     with ExitStack() as stack:
         peers = {}
-        for name in _PEERS:
+        for name in PEERS:
             try:
-                arguments = (name, url, orjson.dumps(event(0).to_dict()).decode())
-                peers[name] = stack.enter_context(Peer(_python(name), "buses.py", *arguments))
+                peers[name] = start(name, url, stack)
             except NotMeasured as error:
                 failed[name] = str(error)
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             client.flushall()
             _ours(url, rates)
             for name in [name for name in peers if name not in failed]:
                 client.flushall()
                 try:
                     for what in ("publish", "consume"):
-                        rate = _ask(peers[name], what, _PEERS[name][1])
+                        rate = _ask(peers[name], what, PEERS[name][1])
                         rates[what].setdefault(name, []).append(rate)
                 except NotMeasured as error:
                     failed[name] = str(error)
-                    peers[name].end()
     client.flushall()
     _show(rates, failed)
 
@@ -122,7 +138,7 @@ def _show(rates: dict[str, dict[str, list[float]]], failed: dict[str, str]) -> N
         ("consume", "peers: consume, one process, a handler that does nothing"),
     ):
         rows = {
-            name if name == BUSREDIS else f"{name}: {_PEERS[name][2]}": statistics.median(found)
+            name if name == BUSREDIS else f"{name}: {PEERS[name][2]}": statistics.median(found)
             for name, found in rates[what].items()
             if name not in failed
         }

@@ -1,6 +1,8 @@
 """Publishing: in bulk, one by one, 100 in flight."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 import orjson
@@ -9,7 +11,7 @@ import redis.asyncio
 
 from bench.floor import Floor
 from bench.measure import note, rates, rates_async, show
-from bench.usage import Usage
+from bench.usage import Usage, table
 from busredis import AsyncPublisher, Publisher
 from busredis.catalog import ActionEvaluatedEvent
 
@@ -42,13 +44,14 @@ def run(url: str) -> None:
     client = redis.Redis.from_url(url)
     with Publisher(url, namespace="bench") as publisher:
         _blocking(client, publisher, events, dicts)
-    asyncio.run(_asyncio(url, events, dicts))
+    asyncio.run(_asyncio(url, partial(client.delete, "raw", _STREAM), events, dicts))
     client.flushall()
 
 
 def _blocking(
     client: redis.Redis, publisher: Publisher, events: list[ActionEvaluatedEvent], dicts: list[dict]
 ) -> None:
+    emptied = partial(client.delete, "raw", _STREAM)
     used = {name: Usage(client) for name in (RAW_BULK, "publish_many", RAW_SINGLE, "publish")}
 
     def raw_bulk() -> int:
@@ -58,7 +61,6 @@ def _blocking(
                 for one in dicts[start : start + 500]:
                     pipeline.xadd("raw", {"event": orjson.dumps(one)})
                 pipeline.execute()
-        client.delete("raw", _STREAM)
         return _BULK
 
     def bulk() -> int:
@@ -66,7 +68,8 @@ def _blocking(
             publisher.publish_many(events)
         return _BULK
 
-    show("publish in bulk", rates({RAW_BULK: raw_bulk, "publish_many": bulk}), RAW_BULK)
+    bulks = rates({RAW_BULK: raw_bulk, "publish_many": bulk}, clean=emptied)
+    show("publish in bulk", bulks, RAW_BULK)
     sha = client.script_load("return redis.call('XADD', KEYS[1], '*', 'event', ARGV[1])")
 
     def raw_single() -> int:
@@ -81,16 +84,19 @@ def _blocking(
                 publisher.publish(one)
         return _SINGLE
 
-    show("publish one by one", rates({RAW_SINGLE: raw_single, "publish": single}, 9), RAW_SINGLE)
-    note("CPU of publishing, microseconds an event", Usage.table(used))
+    singles = rates({RAW_SINGLE: raw_single, "publish": single}, 9, clean=emptied)
+    show("publish one by one", singles, RAW_SINGLE)
+    note("what an event costs to publish", table(used))
 
 
-async def _asyncio(url: str, events: list[ActionEvaluatedEvent], dicts: list[dict]) -> None:
+async def _asyncio(
+    url: str, emptied: Callable[[], object], events: list[ActionEvaluatedEvent], dicts: list[dict]
+) -> None:
     client = redis.asyncio.Redis.from_url(url)
     floor = await Floor.connect(urlsplit(url).port or 6379)
     async with AsyncPublisher(url, namespace="bench") as publisher:
-        await _in_flight(client, floor, publisher, events, dicts)
-        await _in_bulk(client, publisher, events, dicts)
+        await _in_flight(client, floor, publisher, events, dicts, emptied)
+        await _in_bulk(client, publisher, events, dicts, emptied)
     await client.aclose()
     floor.transport.close()
 
@@ -101,6 +107,7 @@ async def _in_flight(
     publisher: AsyncPublisher,
     events: list[ActionEvaluatedEvent],
     dicts: list[dict],
+    emptied: Callable[[], object],
 ) -> None:
     def hundreds(items: list, count: int) -> list[list]:
         return [items[start : start + 100] for start in range(0, count, 100)]
@@ -120,7 +127,6 @@ async def _in_flight(
             await asyncio.gather(
                 *(floor.call("XADD", "raw", "*", "event", orjson.dumps(one)) for one in part)
             )
-        await client.delete("raw", _STREAM)
         return _FLIGHT
 
     cases = {
@@ -128,7 +134,7 @@ async def _in_flight(
         "AsyncPublisher.publish, 100 in flight": ours,
         "floor, 100 in flight": bare,
     }
-    show("publish, 100 in flight", await rates_async(cases), RAW_FLIGHT)
+    show("publish, 100 in flight", await rates_async(cases, clean=emptied), RAW_FLIGHT)
 
 
 async def _in_bulk(
@@ -136,6 +142,7 @@ async def _in_bulk(
     publisher: AsyncPublisher,
     events: list[ActionEvaluatedEvent],
     dicts: list[dict],
+    emptied: Callable[[], object],
 ) -> None:
     async def raw() -> int:
         for start in range(0, _BULK, 500):
@@ -143,7 +150,6 @@ async def _in_bulk(
             for one in dicts[start : start + 500]:
                 pipeline.xadd("raw", {"event": orjson.dumps(one)})
             await pipeline.execute()
-        await client.delete("raw", _STREAM)
         return _BULK
 
     async def ours() -> int:
@@ -151,4 +157,4 @@ async def _in_bulk(
         return _BULK
 
     cases = {RAW_BULK_ASYNC: raw, "AsyncPublisher.publish_many": ours}
-    show("publish in bulk, asyncio", await rates_async(cases), RAW_BULK_ASYNC)
+    show("publish in bulk, asyncio", await rates_async(cases, clean=emptied), RAW_BULK_ASYNC)

@@ -8,39 +8,50 @@ from pathlib import Path
 
 import redis
 
+_UNITS = (
+    ("client", "us"),
+    ("server", "us"),
+    ("commands in the server", "per 1,000"),
+    ("reads of the server", "per 1,000"),
+)
+
 
 class Usage:
-    """CPU microseconds an event."""
+    """What an event costs: CPU microseconds here and in the server, commands that it ran, and how often it read from us."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._events = 0
-        self._own = 0.0
-        self._server = 0.0
+        self._sums = [0.0] * len(_UNITS)
 
     @contextmanager
     def counts(self, events: int) -> Iterator[None]:
-        own, server = time.process_time(), server_seconds(self._client)
+        before = self._server()
+        own = time.process_time()
         yield
-        self._own += time.process_time() - own
-        self._server += server_seconds(self._client) - server
+        own = time.process_time() - own
+        after = self._server()
         self._events += events
+        spent = [own * 1e6, *(now - was for was, now in zip(before, after, strict=True))]
+        self._sums = [known + one for known, one in zip(self._sums, spent, strict=True)]
 
-    @property
-    def own(self) -> float:
-        return self._own / self._events * 1e6
+    def _server(self) -> list[float]:
+        found = self._client.info()
+        # One of each is the question itself: too few to be seen among thousands.
+        return [
+            (found["used_cpu_sys"] + found["used_cpu_user"]) * 1e6,
+            found["total_commands_processed"] * 1000,
+            found["total_reads_processed"] * 1000,
+        ]
 
-    @property
-    def server(self) -> float:
-        return self._server / self._events * 1e6
+    def rows(self, name: str) -> dict[str, tuple[float, str]]:
+        """An event's share of each."""
+        found = zip(_UNITS, self._sums, strict=True)
+        return {f"{name}: {what}": (total / self._events, unit) for (what, unit), total in found}
 
-    @staticmethod
-    def table(used: "dict[str, Usage]") -> dict[str, tuple[float, str]]:
-        rows = {}
-        for name, usage in used.items():
-            rows[f"{name}: client"] = (usage.own, "us")
-            rows[f"{name}: server"] = (usage.server, "us")
-        return rows
+
+def table(used: dict[str, Usage]) -> dict[str, tuple[float, str]]:
+    return {name: row for case, usage in used.items() for name, row in usage.rows(case).items()}
 
 
 def server_seconds(client: redis.Redis) -> float:

@@ -7,7 +7,7 @@ trimmed is read from there, and a run begins with what the one before it left un
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from busredis.cold.writer import FileWriter, day_of
 from busredis.commands import raw, scan, script
 from busredis.errors import ArchiveDamaged, ArchiveError
 from busredis.keys import Keys, just_after, just_before, parse_id
+from busredis.partitions import Tries
 from busredis.retention import Limits, trim
 
 #: How long an archive run may be silent before another may begin.
@@ -46,7 +47,7 @@ class Archived:
 
 
 class Archiver:
-    """Archives entries of a namespace with ids below `before`. `progress` is told how many entries were read, in all."""
+    """Archives entries of one partition with ids below `before`. `progress` is told how many entries were read, in all."""
 
     def __init__(
         self,
@@ -58,7 +59,10 @@ class Archiver:
         trim: bool = True,
         progress: Callable[[str, int], None] | None = None,
     ) -> None:
-        self._client, self._keys, self._archive = client, keys, archive
+        if (archive.owner.namespace, archive.owner.partition) != (keys.namespace, keys.partition):
+            raise ArchiveError(f"{archive.place.url} is the archive of {archive.owner}, not of {keys.tag}")
+        self.keys = keys
+        self._client, self._archive = client, archive
         self._upto = just_before(before)
         self._trim = trim
         self._progress = progress or (lambda _event_type, _count: None)
@@ -69,6 +73,7 @@ class Archiver:
         with self._alone():
             self._archive.place.discard_aside()
             self._check_head()
+            self._begin()
             results, problems = [], []
             for event_type in self.types():
                 try:
@@ -92,14 +97,14 @@ class Archiver:
 
     def types(self) -> list[str]:
         """The event types that have a stream."""
-        return [self._keys.event_type(key) for key in self._client.run(scan(self._keys.every_stream))]
+        return [self.keys.event_type(key) for key in self._client.run(scan(self.keys.every_stream))]
 
     def _start(self, event_type: str) -> str:
         """What was archived or trimmed already ends here."""
         return max(self._archive.manifest().last_id(event_type), self._trimmed(event_type), key=parse_id)
 
     def _trimmed(self, event_type: str) -> str:
-        found = self._client.run(raw("HGET", self._keys.trimmed, event_type).__iter__())
+        found = self._client.run(raw("HGET", self.keys.trimmed, event_type).__iter__())
         return found.decode() if found else "0-0"
 
     def _archive_type(self, event_type: str) -> Archived:
@@ -117,7 +122,7 @@ class Archiver:
         try:
             writer = FileWriter(self._archive, result.event_type, after, first[0][0])
         except ArchiveError as error:
-            raise _Unsafe(f"{self._keys.stream(result.event_type)} ({day}): {error}") from None
+            raise _Unsafe(f"{self.keys.stream(result.event_type)} ({day}): {error}") from None
         with writer.open():
             writer.add(first)
             for page in pages:
@@ -160,13 +165,13 @@ class Archiver:
 
     def _trim_upto(self, result: Archived, last: str) -> None:
         limits = Limits(just_after(last), spare_aggregates=False)
-        found = self._client.run(trim(self._keys, result.event_type, limits))
+        found = self._client.run(trim(self.keys, result.event_type, limits))
         result.trimmed += found.removed
         result.pinned_by = found.pinned_by
 
     def _pages(self, event_type: str, after: str, upto: str = "") -> Iterator[list[Entry]]:
         """Entries in pages; while one is worked on, the next is on its way."""
-        stream, count = self._keys.stream(event_type), 50
+        stream, count = self.keys.stream(event_type), 50
         last = upto or self._upto
 
         def fetch(after: str, count: int) -> list[tuple[bytes, list[bytes]]]:
@@ -189,16 +194,22 @@ class Archiver:
 
     def _check_head(self) -> None:
         """Raises ArchiveDamaged if this is not the archive that the bus wrote last."""
-        noted = noted_head(self._client, self._keys)
+        noted = noted_head(self._client, self.keys)
         if noted is not None and noted[0] not in self._archive.manifest(fresh=True).heads():
             raise ArchiveDamaged(
                 f"{self._archive.place.url} is not the archive of this bus as it was written last, which was at "
                 f"{noted[1]}: bring that one here, whole; nothing was archived"
             )
 
+    def _begin(self) -> None:
+        """Of a partition there is a manifest from the first run on, so that one that is lost is missed."""
+        if self._archive.owner.partition is not None and not self._archive.is_there():
+            self._archive.manifest(fresh=True).write(self._archive.place)
+            self._note_head()
+
     def _note_head(self) -> None:
         head = self._archive.manifest().head
-        command = raw("HSET", self._keys.archive, "head", head, "url", self._archive.place.url)
+        command = raw("HSET", self.keys.archive, "head", head, "url", self._archive.place.url)
         self._client.run(command.__iter__())
 
     @contextmanager
@@ -207,11 +218,11 @@ class Archiver:
         try:
             yield
         finally:
-            self._client.run(script("task", [self._keys.lease("archive")], [self._name, 0, ""]))
+            self._client.run(script("task", [self.keys.lease("archive")], [self._name, 0, ""]))
 
     def _renew(self) -> None:
         """Raises ArchiveError if another run has begun. One that died on this machine is not waited for."""
-        lease, dead = [self._keys.lease("archive")], ""
+        lease, dead = [self.keys.lease("archive")], ""
         for _ in range(2):
             holder = self._client.run(script("task", lease, [self._name, _LEASE_MS, dead])).decode()
             if holder == self._name:
@@ -223,6 +234,30 @@ class Archiver:
         raise ArchiveError(
             f"another archive run is under way, process {pid} on {host}; nothing was lost, run it later"
         )
+
+
+def archive_each(archivers: Sequence[Archiver]) -> list[Archived]:
+    """Runs one archiver a partition; what became of each type. Raises PartlyDone, of a single one its error."""
+    tries = Tries[list[Archived]]([archiver.keys for archiver in archivers])
+    by_keys = {archiver.keys: archiver for archiver in archivers}
+    for keys in tries.left():
+        with tries.at(keys):
+            tries.done(keys, by_keys[keys].run())
+    return joined(tries.end())
+
+
+def joined(parts: Iterable[list[Archived]]) -> list[Archived]:
+    """What became of each type, in all partitions together."""
+    found: dict[str, Archived] = {}
+    for one in (one for part in parts for one in part):
+        known = found.setdefault(one.event_type, Archived(one.event_type))
+        known.entries += one.entries
+        known.hot_bytes += one.hot_bytes
+        known.files += one.files
+        known.cold_bytes += one.cold_bytes
+        known.trimmed += one.trimmed
+        known.pinned_by = known.pinned_by or one.pinned_by
+    return [found[name] for name in sorted(found)]
 
 
 class _Unsafe(ArchiveError):

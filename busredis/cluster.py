@@ -88,7 +88,8 @@ class Cluster:
 
     def exchange(self, request: Request) -> Exchange:
         """The reply to a request of one slot, or, if it is sent `together`, to commands each of one slot."""
-        if self._is_stale:
+        # Whoever comes while the first look is under way looks too: there is nothing yet to go by.
+        if self._is_stale or not self._owners:
             yield from self._look()
         if request.together and all(key_of(command) is not None for command in request.commands):
             return (yield from self._together(request))

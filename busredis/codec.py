@@ -6,13 +6,15 @@ payload is required, the rest has defaults: `XADD {busredis}:stream:Paid * event
 
 import uuid
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import pydantic_core
 
 from busredis.errors import DecodeError, EncodeError
 from busredis.events import DomainEvent
+from busredis.events.wire import dumps
+from busredis.events.writer import Writer
 from busredis.json_value import freeze_document
 from busredis.keys import parse_id
 from busredis.vault import Vault
@@ -20,6 +22,26 @@ from busredis.vault import Vault
 FIELD = b"event"
 _GIVEN = frozenset({"event_id", "event_type", "event_version", "occurred_at"})
 _NAMESPACE = uuid.UUID("b2d1f1a0-6f0a-5f0e-9d2c-3f6f5d2f7c11")
+
+
+class _Known(NamedTuple):
+    """What of a class of events is needed for each of its events."""
+
+    type_name: str
+    version: int
+    wire: Writer
+    has_personal: bool
+
+
+_KNOWN: dict[type, _Known] = {}
+
+
+def _learn(cls: type[DomainEvent]) -> _Known:
+    if not issubclass(cls, DomainEvent):
+        raise EncodeError(f"{cls.__name__} is no DomainEvent: subclass busredis.DomainEvent")
+    # Its attribute has an underscore since a field of the payload may have any other name.
+    known = _KNOWN[cls] = _Known(cls.type_name, cls.version, cls._wire, bool(cls.personal))
+    return known
 
 
 class Codec:
@@ -31,17 +53,17 @@ class Codec:
 
     def encode(self, event: DomainEvent) -> bytes:
         """The JSON of an entry. Raises EncodeError for what cannot be stored, naming sizes or fields."""
-        if not isinstance(event, DomainEvent):
-            raise EncodeError(f"{type(event).__name__} is no DomainEvent: subclass busredis.DomainEvent")
         cls = type(event)
+        known = _KNOWN.get(cls) or _learn(cls)
+        # Not event.event_type and so on: pydantic's attributes take as long as all that is done here.
         values = event.__dict__
-        if values["event_type"] != cls.type_name or values["event_version"] != cls.version:
+        if values["event_type"] != known.type_name or values["event_version"] != known.version:
             raise EncodeError(
-                f"{cls.__name__} is {cls.type_name!r} version {cls.version} here; "
+                f"{cls.__name__} is {known.type_name!r} version {known.version} here; "
                 f"this event says {event.event_type!r} version {event.event_version}"
             )
-        raw = event.to_json()
-        if cls.personal:
+        raw = dumps(known.wire(values))
+        if known.has_personal:
             if self._vault is None:
                 raise EncodeError(f"{cls.type_name} has personal fields, and there is no key store here")
             raw = self._vault.seal(event, raw)

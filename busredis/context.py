@@ -13,6 +13,11 @@ current_event: ContextVar[DomainEvent | None] = ContextVar("busredis_current_eve
 current_traceparent: ContextVar[str | None] = ContextVar("busredis_current_traceparent", default=None)
 
 
+def is_inheriting() -> bool:
+    """Whether what is published here inherits anything: false outside of handlers and of traces."""
+    return current_event.get() is not None or current_traceparent.get() is not None
+
+
 def inherit(event: Event) -> Event:
     """`event` with what it inherits from the event that is being handled; what it already says stays.
 

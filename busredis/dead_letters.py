@@ -86,7 +86,7 @@ class DeadLetters:
         start = "-"
         while len(found) < limit:
             page = yield from raw("XRANGE", keys.dead(group), start, "+", "COUNT", _PAGE)
-            letters = [_letter(group, _shown_id(keys, entry_id), fields) for entry_id, fields in page]
+            letters = [_letter(group, keys.shown(entry_id.decode()), fields) for entry_id, fields in page]
             found += [letter for letter in letters if matches is None or matches(letter)]
             if len(page) < _PAGE:
                 break
@@ -175,11 +175,6 @@ def retry_all(partitions: Sequence[Keys], group: str, *, key: str | None = None)
                 continue  # retried or discarded by somebody else
             else:
                 result.done.append(letter)
-
-
-def _shown_id(keys: Keys, entry_id: bytes) -> str:
-    number = "" if keys.partition is None else f"{keys.partition}/"
-    return f"{number}{entry_id.decode()}"
 
 
 def _raw_id(letter_id: str) -> str:

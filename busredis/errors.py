@@ -15,6 +15,7 @@
     ├── ArchiveError                       cold storage that cannot be written, read or found; Redis is untouched
     │   └── ArchiveDamaged                 a file or the manifest is not what was written
     ├── ReplayRefused                      a group that cannot be moved back, or a shadow that cannot be switched over
+    ├── PartlyDone                         done in some partitions and not in others; doing it again finishes it
     ├── EffectRefused                      what a handler asked of ctx.effects cannot be, and none of it is done
     ├── StoreError
     │   ├── VersionConflict                another append was faster; nothing was written
@@ -34,7 +35,9 @@ Handlers raise a `Signal` (`Retry`, `Reject`, `Skip`) to steer; signals are no f
 """
 
 import difflib
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 
 class BusError(Exception):
@@ -130,8 +133,42 @@ class ReplayRefused(BusError):
     """A replay that cannot be: what is in the way is said, and nothing was done."""
 
 
+class PartlyDone(BusError):
+    """What was to be done in every partition was not in some; where it was, that stands. Doing it again finishes it.
+
+    `problems` has the errors by partition, `results` what was done in the others, `untried` where it was not tried.
+    """
+
+    def __init__(
+        self, problems: dict[int, BusError], results: dict[int, Any], untried: Sequence[int] = ()
+    ) -> None:
+        self.problems, self.results, self.untried = problems, results, list(untried)
+        told = [f"partition {number}: {error}" for number, error in list(problems.items())[:_TOLD]]
+        if len(problems) > _TOLD:
+            told.append(f"and so on in {_numbers(list(problems)[_TOLD:])}")
+        if untried:
+            told.append(f"not tried in {_numbers(untried)}")
+        done = f"done in partition {_numbers(list(results))}" if results else "nothing was done"
+        super().__init__(f"{'; '.join(told)}; {done}; the same again, when it can be, finishes it")
+
+
 class EffectRefused(BusError):
     """An effect that cannot be applied: not allowed, or foreseen to fail. No effect of the attempt is applied."""
+
+
+#: Most partitions whose problems are told in full.
+_TOLD = 3
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """`0-3, 7`: numbers in their order, neighbours as a range."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
 
 
 class StoreError(BusError):

@@ -1,10 +1,13 @@
 """Which groups there are, when a consumer of theirs was seen, and the removal of those that nobody runs any more."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from busredis.commands import Flow, pairs, raw, scan, script
+from busredis.errors import BusError
 from busredis.keys import Keys
+from busredis.partitions import Tries
 
 
 @dataclass
@@ -37,6 +40,19 @@ def find_groups(keys: Keys) -> Flow[list[Group]]:
     return [found[name] for name in sorted(found)]
 
 
+def find_groups_everywhere(partitions: Sequence[Keys]) -> Flow[list[Group]]:
+    """As find_groups(), of all partitions: one that is seen in any of them is not silent."""
+    found: dict[str, Group] = {}
+    for keys in partitions:
+        for part in (yield from find_groups(keys)):
+            group = found.setdefault(part.name, Group(part.name))
+            group.event_types = sorted({*group.event_types, *part.event_types})
+            group.open += part.open
+            known = [silent for silent in (group.silent, part.silent) if silent is not None]
+            group.silent = min(known, default=None)
+    return [found[name] for name in sorted(found)]
+
+
 def abandoned(groups: list[Group], least: timedelta) -> list[Group]:
     """Those of which no consumer was seen for so long, or ever."""
     return [group for group in groups if group.silent is None or group.silent >= least.total_seconds()]
@@ -52,3 +68,33 @@ def prune(keys: Keys, group: Group, least: timedelta) -> Flow[bool]:
     streams = [keys.stream(event_type) for event_type in group.event_types]
     silence = int(least.total_seconds() * 1000)
     return bool((yield from script("prune_group", [*own, *streams], [group.name, silence])))
+
+
+class GroupSeen(BusError):
+    """A group is not removed, since a consumer of it was seen."""
+
+
+def prune_everywhere(partitions: Sequence[Keys], group: Group, least: timedelta) -> Flow[bool]:
+    """Removes a group from every partition as prune() does; false, and nothing removed, if it was seen in any meanwhile.
+
+    Partitions are looked at first and then done one after the other. Raises PartlyDone if one could not be reached, or the
+    group came back while others were done: there it begins anew.
+    """
+    if len(partitions) == 1:
+        return (yield from prune(partitions[0], group, least))
+    now = [one for one in (yield from find_groups_everywhere(partitions)) if one.name == group.name]
+    if now and not abandoned(now, least):
+        return False
+
+    tries = Tries[bool](partitions)
+    for keys in partitions:
+        with tries.at(keys):
+            if (yield from prune(keys, group, least)):
+                tries.done(keys, True)
+                continue
+            if not tries.results:
+                return False
+            raise GroupSeen(f"group {group.name}: a consumer was seen meanwhile, it is left as it is")
+        break  # where it is, or may be, alive again nothing more is removed
+    tries.end()
+    return True

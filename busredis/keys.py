@@ -54,6 +54,14 @@ class Keys:
         """The keys of the partition that `key` belongs to."""
         return _at(key[: key.index("}")])
 
+    def beside(self, key: str) -> "Keys":
+        """Keys like these, in the partition that `key` belongs to."""
+        return self.at(key)
+
+    def shown(self, entry_id: str) -> str:
+        """An entry id as people read and write it: where there are several partitions, with its own before it."""
+        return entry_id if self.partition is None else f"{self.partition}/{entry_id}"
+
     def event_type(self, stream: str) -> str:
         """The event type of a stream key."""
         return stream.removeprefix(f"{self.tag}:stream:")
@@ -91,7 +99,7 @@ class Keys:
 
     @property
     def archive(self) -> str:
-        """hash: where the archive of this namespace is (url), and the hash of its manifest's last line (head)."""
+        """hash: where the archive of this partition is (url), and the hash of its manifest's last line (head)."""
         return f"{self.tag}:archive"
 
     @property
@@ -180,6 +188,10 @@ class Keys:
         """Whether `key` is one that view() spells."""
         return key.startswith(f"{self.tag}:view:")
 
+    def view_name(self, key: str) -> str:
+        """The name of a read model under `key`."""
+        return key.removeprefix(f"{self.tag}:view:")
+
     def replay(self, group: str) -> str:
         """hash: by stream, the id up to which this group is given again what it has had; `side-effects`: 1 if they run."""
         return f"{self.tag}:replay:{group}"
@@ -242,6 +254,10 @@ class ShadowKeys(Keys):
     def is_view(self, key: str) -> bool:
         """Whether `key` is one that view() spells: not a read model in use."""
         return super().is_view(key) and key.endswith(f"@{self.shadow_name}")
+
+    def beside(self, key: str) -> "ShadowKeys":
+        """As Keys.beside(): those of this shadow, or its handler would write to the read models in use."""
+        return self.at(key).shadow(self.shadow_name)
 
     def in_use(self, key: str) -> str:
         """The read model whose place the one under `key` takes."""

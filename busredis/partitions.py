@@ -1,19 +1,23 @@
-"""How many partitions a namespace has, and which of them an event belongs to.
+"""How many partitions a namespace has, which of them an event belongs to, and doing something in all of them.
 
 The number is recorded once, in a key that belongs to no partition. An event goes to the partition of its
 `aggregate_id`, else of its idempotency key, else of its `event_id`: the CRC-32 of that text in UTF-8, modulo the number.
 """
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Generic, TypeVar
 from zlib import crc32
 
 from busredis.commands import Flow, raw, script
-from busredis.errors import SettingsError
+from busredis.errors import BusError, ConnectionLost, PartlyDone, SettingsError
 from busredis.events import DomainEvent
 from busredis.keys import Keys
 
 Part = TypeVar("Part")
+Result = TypeVar("Result")
+#: After so many partitions in a row whose server did not answer the others are not tried: each takes a while.
+_ENOUGH = 3
 
 
 def partition_of(place: str, count: int) -> int:
@@ -23,7 +27,7 @@ def partition_of(place: str, count: int) -> int:
 
 def place_of(event: DomainEvent, key: str | None = None) -> str:
     """The text that decides about the partition of an event."""
-    return event.metadata["aggregate_id"] or key or str(event.event_id)
+    return event.__dict__[event.attribute_of("aggregate_id")] or key or str(event.event_id)
 
 
 def all_keys(namespace: str, count: int) -> list[Keys]:
@@ -53,6 +57,58 @@ def _agreed(namespace: str, wanted: int | None, count: int) -> list[Keys]:
             "docs/scaling.md says how to copy into one with more partitions"
         )
     return all_keys(namespace, count)
+
+
+class Tries(Generic[Result]):
+    """Something that is done in one partition after the other, and goes on past one where it fails.
+
+    `results` has what it led to. With a single partition an error is raised as it is.
+    """
+
+    def __init__(self, partitions: Sequence[Keys]) -> None:
+        self._partitions = partitions
+        self._problems: dict[int, BusError] = {}
+        self._unanswered = 0
+        self.results: dict[int, Result] = {}
+
+    def left(self) -> Iterator[Keys]:
+        """The partitions, until servers that do not answer have taken time enough."""
+        for keys in self._partitions:
+            if self._unanswered < _ENOUGH:
+                yield keys
+
+    @contextmanager
+    def at(self, keys: Keys) -> Iterator[None]:
+        """What is done in one partition; of several, its error is kept for later."""
+        try:
+            yield
+        except BusError as error:
+            if len(self._partitions) == 1:
+                raise
+            self._problems[keys.partition or 0] = error
+            self._unanswered = self._unanswered + 1 if isinstance(error, ConnectionLost) else 0
+        else:
+            self._unanswered = 0
+
+    def done(self, keys: Keys, result: Result) -> None:
+        self.results[keys.partition or 0] = result
+
+    def end(self) -> list[Result]:
+        """The results, in the order of the partitions. Raises PartlyDone unless it was done in all of them."""
+        if self._problems:
+            numbers = [keys.partition or 0 for keys in self._partitions]
+            untried = [n for n in numbers if n not in self.results and n not in self._problems]
+            raise PartlyDone(self._problems, self.results, untried)
+        return list(self.results.values())
+
+
+def in_each(partitions: Sequence[Keys], work: Callable[[Keys], Flow[Result]]) -> Flow[list[Result]]:
+    """The results of `work` in every partition. Raises PartlyDone; of a single partition the error as it is."""
+    tries = Tries[Result](partitions)
+    for keys in tries.left():
+        with tries.at(keys):
+            tries.done(keys, (yield from work(keys)))
+    return tries.end()
 
 
 def choose(parts: Sequence[Part], event: DomainEvent, key: str | None = None) -> Part:

@@ -1,6 +1,6 @@
 """How long entries are kept, by event type, and their removal: never of what a group still needs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -43,8 +43,8 @@ class Trimmed:
 class Retention:
     """How long the entries of an event type are kept: with no limit, for good.
 
-    One of `max_age` (by entry id), `max_length` (the newest so many) and `acked` (until every group has acknowledged;
-    while no group has read the type, all stays). Whatever it says, what a group has not acknowledged stays, and so do
+    One of `max_age` (by entry id), `max_length` (the newest so many, in each partition) and `acked` (until every group has
+    acknowledged; while no group has read the type, all stays). Whatever it says, what a group has not acknowledged stays, and so do
     events that histories of aggregates refer to, and what is behind them, unless `histories` is set.
     """
 
@@ -127,6 +127,12 @@ class Policies:
         return self.by_type.get(event_type) or self.by_type.get(EVERY_TYPE) or Retention()
 
 
+def agreed(texts: Iterable[str]) -> str:
+    """What is set in all partitions, or, where they differ since a setting was interrupted, that they do."""
+    found = sorted(set(texts))
+    return found[0] if len(found) == 1 else f"differs between partitions, set it again: {'; '.join(found)}"
+
+
 def find_policies(keys: Keys) -> Flow[Policies]:
     """What is set."""
     found = yield from raw("HGETALL", keys.retention)
@@ -160,35 +166,11 @@ def plan(keys: Keys) -> Flow[dict[str, Limits]]:
     if not policies.by_type:
         return {}
     now_ms, found = (yield from server_ms()), {}
-    for name in (yield from _types(keys, policies)):
+    for name in (yield from known_types(keys, policies)):
         limits = policies.of(name).limits(now_ms)
         if limits is not None:
             found[name] = limits
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What is kept of a type: how long, how many entries there are, and why entries stay beyond it (see Trimmed)."""
-
-    event_type: str
-    retention: str
-    entries: int
-    pinned_by: str
-
-
-def find_kept(keys: Keys) -> Flow[list[Kept]]:
-    """What is kept of every type that has a stream or is named, by name."""
-    policies, now_ms = (yield from find_policies(keys)), (yield from server_ms())
-    rows = []
-    for name in (yield from _types(keys, policies)):
-        length = yield from raw("XLEN", keys.stream(name))
-        rows.append(
-            Kept(name, policies.text(name), length, (yield from pinned_by(keys, policies, name, now_ms)))
-        )
-    if EVERY_TYPE in policies.by_type:
-        rows.insert(0, Kept(EVERY_TYPE, policies.text(EVERY_TYPE), 0, ""))
-    return rows
 
 
 def pinned_by(keys: Keys, policies: Policies, event_type: str, now_ms: int) -> Flow[str]:
@@ -205,7 +187,8 @@ def server_ms() -> Flow[int]:
     return int(seconds) * 1000 + int(micros) // 1000
 
 
-def _types(keys: Keys, policies: Policies) -> Flow[list[str]]:
+def known_types(keys: Keys, policies: Policies) -> Flow[list[str]]:
+    """The types of a partition that have a stream or are named."""
     names = {name.decode() for name in (yield from raw("SMEMBERS", keys.types))}
     return sorted((names | set(policies.by_type) | set(policies.unreadable)) - {EVERY_TYPE})
 

@@ -10,7 +10,7 @@ from busredis.delivery.waiting import is_waiting
 from busredis.errors import GroupMissing
 from busredis.histories import AggregateStatus, weigh
 from busredis.keys import Keys, parse_id
-from busredis.retention import find_policies, pinned_by, server_ms
+from busredis.retention import agreed, find_policies, pinned_by, server_ms
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _join_streams(streams: Sequence[StreamStatus]) -> list[StreamStatus]:
             min((stream.first_id for stream in found if stream.first_id), key=parse_id, default=None),
             max((stream.last_id for stream in found if stream.last_id), key=parse_id, default=None),
             sum(stream.bytes for stream in found),
-            found[0].retention,
+            agreed(stream.retention for stream in found),
             next((stream.pinned_by for stream in found if stream.pinned_by), ""),
         )
         for event_type, found in sorted(by_type.items())

@@ -7,6 +7,7 @@ the tests fail without any mutant.
 import sys
 
 from mutations.daemons import DAEMONS
+from mutations.partitions import PARTITIONS
 from mutations.run import Result, copied, prove, without_mutants
 from mutations.scripts import SCRIPTS
 from mutations.store import STORE
@@ -16,7 +17,7 @@ def main() -> int:
     words = sys.argv[1:]
     chosen = [
         mutant
-        for mutant in [*SCRIPTS, *DAEMONS, *STORE]
+        for mutant in [*SCRIPTS, *DAEMONS, *STORE, *PARTITIONS]
         if not words or any(word.lower() in mutant.name.lower() for word in words)
     ]
     tests = sorted({test for mutant in chosen for test in mutant.tests})

@@ -179,14 +179,14 @@ DAEMONS = [
         "codec",
         "        if len(raw) > self.max_bytes:\n            raise DecodeError(",
         "        if False:\n            raise DecodeError(",
-        "tests/unit/test_codec.py::test_an_entry_that_is_too_large_is_refused_before_it_is_parsed",
+        "tests/unit/test_malformed_entries.py::test_an_entry_that_is_too_large_is_refused_before_it_is_parsed",
     ),
     _python(
         'the text "5" is taken for a number',
         "events/event",
         "        strict=True,\n",
         "",
-        "tests/unit/test_codec.py::test_a_field_of_the_wrong_type_is_refused_and_named",
+        "tests/unit/test_malformed_entries.py::test_a_field_of_the_wrong_type_is_refused_and_named",
     ),
     _python(
         "an event of a foreign program has another id at each reading",

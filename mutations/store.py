@@ -6,6 +6,7 @@ _APPEND = "tests/store/test_append.py::"
 _FEED = "tests/store/test_feed.py::"
 _FAULTS = "tests/store/test_store_faults.py::"
 _SNAPSHOTS = "tests/store/test_snapshots_of_aggregates.py::"
+_EDITING = "tests/store/test_editing.py::"
 _REPOSITORY = "tests/store/test_repository.py::"
 _TRACKING = "tests/store/test_tracking.py::"
 
@@ -31,9 +32,9 @@ STORE = [
     ),
     _mutant(
         "an append does not note a new type: a feed does not see it",
-        "lua/append.lua",
-        "redis.call('SADD', KEYS[3], string.sub(stream, #ARGV[5] + 1))",
-        "",
+        "lua/order.lua",
+        "reply = redis.pcall('SADD', order.types, string.sub(stream, #order.prefix + 1))",
+        "reply = 1",
         f"{_FEED}test_every_type_that_an_append_begins_is_known_with_its_first_entry",
     ),
     _mutant(
@@ -119,6 +120,6 @@ STORE = [
         "repository/blocking.py",
         "if has_looked or self._attempts < 2:",
         "if False:",
-        f"{_REPOSITORY}test_a_block_that_has_looked_is_not_repeated[redis-look_at_state]",
+        f"{_EDITING}test_a_block_that_has_looked_is_not_repeated[redis-look_at_state]",
     ),
 ]

@@ -1,4 +1,3 @@
-import socket
 import uuid
 from collections.abc import Iterator
 
@@ -6,7 +5,10 @@ import hypothesis
 import pytest
 import redis
 
+from busredis import Publisher
+from busredis.client import Client
 from busredis.keys import Keys
+from tests import servers
 from tests.servers import TestServer, chosen_server
 
 # How long an example takes is the machine's business: a busy one is no failure of ours.
@@ -41,7 +43,20 @@ def inspect(server: TestServer, keys: Keys) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
+def client(server: TestServer) -> Iterator[Client]:
+    """What the library itself talks to a server with."""
+    made = Client(server.url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def publisher(server: TestServer, namespace: str, inspect: redis.Redis) -> Iterator[Publisher]:
+    with Publisher(server.url, namespace=namespace) as made:
+        yield made
+
+
+@pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port on which nobody listens."""
+    return servers.free_port()

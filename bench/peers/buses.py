@@ -1,12 +1,18 @@
 """Other packages that carry messages over Redis, asked by bench/peers_run.py. Each runs in an environment of its own.
 
-`python buses.py NAME URL EVENT` reads lines: `publish <n>` or `consume <n>`; the answer is a JSON number, the seconds that it
-took. Consuming is timed from the first call of the handler to the last, as for busredis.
+`python buses.py NAME URL EVENT` reads lines; each is answered in JSON:
+
+    publish <n>   in bulk; the seconds that it took
+    consume <n>   the seconds from the first call of the handler to the last, as for busredis
+    pace <n>      one by one, at RATE a second; the seconds that it took
+    listen <n>    "ready" after the first event, then after n more the p50, p95 and p99 of the milliseconds from the call
+                  that publishes to that of the handler
 """
 
 import asyncio
 import contextlib
 import json
+import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -17,11 +23,22 @@ import redis
 
 NAME, URL, EVENT = sys.argv[1:4]
 DICT = json.loads(EVENT)
+RATE = 500
 calls: list[float] = []
+#: Milliseconds, while it listens.
+waits: list[float] = []
+listening = False
 
 
-def hit() -> None:
+def hit(event: dict) -> None:
     calls.append(time.perf_counter())
+    waits.append((time.monotonic() - event["payload"]["context"]["t"]) * 1000)
+    if len(calls) == 1 and listening:
+        print(json.dumps("ready"), flush=True)
+
+
+def timed() -> dict:
+    return DICT | {"payload": DICT["payload"] | {"context": {"t": time.monotonic()}}}
 
 
 async def until(count: int, task: "asyncio.Task[Any]") -> None:
@@ -32,6 +49,19 @@ async def until(count: int, task: "asyncio.Task[Any]") -> None:
         await task
 
 
+async def paced(send: Callable[[dict], Awaitable[Any]], count: int) -> None:
+    started, tasks = time.monotonic() + 0.05, set()
+    for number in range(count):
+        left = started + number / RATE - time.monotonic()
+        if left > 0:
+            await asyncio.sleep(left)
+        task = asyncio.ensure_future(send(timed()))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    while tasks:
+        await asyncio.wait(set(tasks))
+
+
 async def gathered(send: Callable[[], Awaitable[Any]], count: int) -> None:
     """For peers without a bulk form: 100 at a time."""
     for start in range(0, count, 100):
@@ -39,8 +69,8 @@ async def gathered(send: Callable[[], Awaitable[Any]], count: int) -> None:
 
 
 async def faststream(what: str, count: int, *, batch: bool) -> None:
-    from faststream import FastStream  # noqa: PLC0415
-    from faststream.redis import RedisBroker, StreamSub  # noqa: PLC0415
+    from faststream import FastStream
+    from faststream.redis import RedisBroker, StreamSub
 
     broker = RedisBroker(URL, logger=None)
     if what == "publish":
@@ -53,37 +83,44 @@ async def faststream(what: str, count: int, *, batch: bool) -> None:
             await pipeline.execute()
         await broker.stop()
         return
-    redis.Redis.from_url(URL).xgroup_create("bench", "g", id="0")
+    if what == "pace":
+        await broker.connect()
+        await paced(lambda event: broker.publish(event, stream="bench"), count)
+        await broker.stop()
+        return
+    redis.Redis.from_url(URL).xgroup_create("bench", "g", id="0", mkstream=True)
     if batch:
 
         @broker.subscriber(stream=StreamSub("bench", group="g", consumer="c", batch=True, max_records=512))
         async def many(events: list[dict]) -> None:
-            for _ in events:
-                hit()
+            for event in events:
+                hit(event)
     else:
 
         @broker.subscriber(stream=StreamSub("bench", group="g", consumer="c"))
-        async def one(event: dict) -> None:  # noqa: ARG001
-            hit()
+        async def one(event: dict) -> None:
+            hit(event)
 
     await until(count, asyncio.create_task(FastStream(broker, logger=None).run()))
     await broker.stop()
 
 
 async def taskiq(what: str, count: int) -> None:
-    from taskiq.api import run_receiver_task  # noqa: PLC0415
-    from taskiq.serializers import ORJSONSerializer  # noqa: PLC0415
-    from taskiq_redis import RedisStreamBroker  # noqa: PLC0415
+    from taskiq.api import run_receiver_task
+    from taskiq.serializers import ORJSONSerializer
+    from taskiq_redis import RedisStreamBroker
 
     broker = RedisStreamBroker(URL, xread_count=512).with_serializer(ORJSONSerializer())
 
     @broker.task(task_name="h")
-    async def handler(event: dict) -> None:  # noqa: ARG001
-        hit()
+    async def handler(event: dict) -> None:
+        hit(event)
 
     await broker.startup()
     if what == "publish":
         await gathered(lambda: handler.kiq(DICT), count)
+    elif what == "pace":
+        await paced(handler.kiq, count)
     else:
         await until(
             count, asyncio.create_task(run_receiver_task(broker, max_async_tasks=100, max_prefetch=512))
@@ -92,19 +129,22 @@ async def taskiq(what: str, count: int) -> None:
 
 
 async def arq(what: str, count: int) -> None:
-    import orjson  # noqa: PLC0415
-    from arq import create_pool  # noqa: PLC0415
-    from arq.connections import RedisSettings  # noqa: PLC0415
-    from arq.worker import Worker, func  # noqa: PLC0415
+    import orjson
+    from arq import create_pool
+    from arq.connections import RedisSettings
+    from arq.worker import Worker, func
 
     settings = RedisSettings.from_dsn(URL)
 
-    async def handler(_ctx: dict, _event: dict) -> None:
-        hit()
+    async def handler(_ctx: dict, event: dict) -> None:
+        hit(event)
 
-    if what == "publish":
+    if what in ("publish", "pace"):
         pool = await create_pool(settings, job_serializer=orjson.dumps, job_deserializer=orjson.loads)
-        await gathered(lambda: pool.enqueue_job("h", DICT), count)
+        if what == "pace":
+            await paced(lambda event: pool.enqueue_job("h", event), count)
+        else:
+            await gathered(lambda: pool.enqueue_job("h", DICT), count)
         await pool.aclose()
         return
     worker = Worker(
@@ -123,10 +163,10 @@ async def arq(what: str, count: int) -> None:
 
 
 async def docket(what: str, count: int) -> None:
-    from docket import Docket, Worker  # noqa: PLC0415
+    from docket import Docket, Worker
 
-    async def handler(event: dict) -> None:  # noqa: ARG001
-        hit()
+    async def handler(event: dict) -> None:
+        hit(event)
 
     async with Docket(name="d", url=URL, execution_ttl=timedelta(0)) as bus:
         bus.register(handler)
@@ -134,29 +174,34 @@ async def docket(what: str, count: int) -> None:
             for start in range(0, count, 500):
                 await bus.add_many([bus.call(handler)(DICT) for _ in range(min(500, count - start))])
             return
+        if what == "pace":
+            await paced(bus.add(handler), count)
+            return
         async with Worker(bus, concurrency=50, minimum_check_interval=timedelta(milliseconds=1)) as worker:
             await until(count, asyncio.create_task(worker.run_forever()))
 
 
 async def ardiq(what: str, count: int) -> None:
-    from ardiq import Ardiq  # noqa: PLC0415
+    from ardiq import Ardiq
 
     app = Ardiq(URL, concurrency=64, prefetch=1024, result_ttl_ms=1)
 
     @app.task(name="h")
-    async def handler(event: dict) -> None:  # noqa: ARG001
-        hit()
+    async def handler(event: dict) -> None:
+        hit(event)
 
     if what == "publish":
         for start in range(0, count, 500):
             await app.enqueue_many([handler.prepare(DICT) for _ in range(min(500, count - start))])
+    elif what == "pace":
+        await paced(handler.enqueue, count)
     else:
         await until(count, asyncio.create_task(app.run()))
 
 
 async def streaq(what: str, count: int) -> None:
-    import orjson  # noqa: PLC0415
-    from streaq import Worker  # noqa: PLC0415
+    import orjson
+    from streaq import Worker
 
     worker = Worker(
         redis_url=URL,
@@ -167,21 +212,28 @@ async def streaq(what: str, count: int) -> None:
     )
 
     @worker.task(silent=True, ttl=0, name="h")
-    async def handler(event: dict) -> None:  # noqa: ARG001
-        hit()
+    async def handler(event: dict) -> None:
+        hit(event)
 
     if what == "publish":
         async with worker:
             for start in range(0, count, 500):
                 await worker.enqueue_many([handler.enqueue(DICT) for _ in range(min(500, count - start))])
+    elif what == "pace":
+
+        async def send(event: dict) -> None:
+            await handler.enqueue(event)
+
+        async with worker:
+            await paced(send, count)
     else:
         await until(count, asyncio.create_task(worker.run_async()))
 
 
 def dramatiq(what: str, count: int) -> None:
-    import dramatiq as package  # noqa: PLC0415
-    import orjson  # noqa: PLC0415
-    from dramatiq.brokers.redis import RedisBroker  # noqa: PLC0415
+    import dramatiq as package
+    import orjson
+    from dramatiq.brokers.redis import RedisBroker
 
     class Encoder(package.Encoder):
         def encode(self, data: Any) -> bytes:
@@ -194,12 +246,19 @@ def dramatiq(what: str, count: int) -> None:
     broker = RedisBroker(url=URL, middleware=[])
 
     @package.actor(actor_name="h", broker=broker)
-    def handler(event: dict) -> None:  # noqa: ARG001
-        hit()
+    def handler(event: dict) -> None:
+        hit(event)
 
     if what == "publish":
         for _ in range(count):
             handler.send(DICT)
+        return
+    if what == "pace":
+
+        async def send(event: dict) -> None:
+            handler.send(event)
+
+        asyncio.run(paced(send, count))
         return
     worker = package.Worker(broker, worker_threads=2)
     worker.start()
@@ -223,8 +282,11 @@ RUNS: dict[str, Callable[[str, int], Any]] = {
 for line in sys.stdin:
     what, number = line.split()
     calls.clear()
+    waits.clear()
+    listening = what == "listen"
+    wanted = int(number) + listening
     started = time.perf_counter()
-    done = RUNS[NAME](what, int(number))
+    done = RUNS[NAME](what, wanted)
     if done is not None:
         try:
             import uvloop
@@ -232,8 +294,11 @@ for line in sys.stdin:
             uvloop.run(done)
         except ImportError:
             asyncio.run(done)
-    took = time.perf_counter() - started
+    answer: object = time.perf_counter() - started
+    # All must have been handled, or it is no measurement.
     if what == "consume":
-        # All must have been handled, or it is no measurement.
-        took = calls[-1] - calls[0] if len(calls) >= int(number) else -1.0
-    print(json.dumps(took), flush=True)
+        answer = calls[-1] - calls[0] if len(calls) >= wanted else -1.0
+    if what == "listen":
+        cuts = statistics.quantiles(waits[1:], n=100) if len(calls) >= wanted else [-1.0] * 99
+        answer = [cuts[49], cuts[94], cuts[98]]
+    print(json.dumps(answer), flush=True)

@@ -37,7 +37,7 @@ def _run(*command: str) -> None:
 
 
 class Peer:
-    """A script beside this file, run by another Python: `ask` sends it a line and returns its answer."""
+    """A script beside this file, run by another Python: `ask` sends it a line and returns its answer; `tell` and `answer` are its halves."""
 
     def __init__(self, python: Path, script: str, *args: str) -> None:
         path = Path(__file__).with_name(script)
@@ -51,12 +51,18 @@ class Peer:
         )
 
     def ask(self, *words: object) -> Any:
+        self.tell(*words)
+        return self.answer()
+
+    def tell(self, *words: object) -> None:
         assert self._process.stdin
-        assert self._process.stdout
         try:
             print(*words, file=self._process.stdin, flush=True)
         except BrokenPipeError:
             raise NotMeasured("the peer has ended") from None
+
+    def answer(self) -> Any:
+        assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait()

@@ -15,16 +15,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from busredis.archiver import Archived, Archiver, noted_head
-from busredis.cli.moments import position
-from busredis.cli.options import Json, Namespace, Url, connect_one, console, print_json, print_table
+from busredis.archiver import Archived, Archiver, archive_each, joined, noted_head
+from busredis.cli.moments import positions
+from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
 from busredis.client import Client
-from busredis.cold import Archive
-from busredis.cold.verify import verify as verify_archive
+from busredis.cold import Archive, Archives, FileEntry
+from busredis.cold.verify import verify_all
 from busredis.commands import raw
-from busredis.errors import SettingsError
+from busredis.errors import PartlyDone, ServerError, SettingsError
 from busredis.keys import Keys
-from busredis.restore import restore as restore_range
+from busredis.partitions import all_keys
+from busredis.restore import Range, restore_all
 from busredis.settings import Settings
 
 app = typer.Typer(
@@ -42,7 +43,10 @@ To = Annotated[
 def archive(
     context: typer.Context,
     *,
-    before: Annotated[str | None, typer.Option(help="What is older: 30d, a time, or an entry id.")] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(help="What is older: 30d, a time, or an entry id; 3/...: of partition 3 alone."),
+    ] = None,
     to: To = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be archived.")] = False,
     no_trim: Annotated[bool, typer.Option("--no-trim", help="Archive, and leave all in Redis.")] = False,
@@ -50,41 +54,59 @@ def archive(
     namespace: Namespace = None,
     json: Json = False,
 ) -> None:
-    """Archive what is older: busredis archive --before 30d --to URL."""
+    """Archive what is older, in every partition: busredis archive --before 30d --to URL."""
     if context.invoked_subcommand is not None:
         return
     if before is None:
         raise SettingsError(
             "archive what? busredis archive --before 30d --to FOLDER, or archive ls, verify, restore"
         )
-    client, keys = connect_one(url, namespace)
-    upto, cold = position(before, "--before", client), open_archive(to, namespace)
+    client, partitions = connect(url, namespace)
+    bounds = positions(before, "--before", client, partitions)
+    cold = _by_partition(open_archives(to, namespace), partitions)
     started = time.monotonic()
     with _progress("archiving", hidden=json) as bar:
-        task = bar.add_task("", total=_entries(client, keys))
-        archiver = Archiver(
-            client,
-            keys,
-            cold,
-            upto,
-            trim=not no_trim,
-            progress=lambda _event_type, count: bar.advance(task, count),
-        )
-        results = archiver.look() if dry_run else archiver.run()
+        task = bar.add_task("", total=sum(_entries(client, keys) for keys in bounds))
+        options: dict[str, Any] = {
+            "trim": not no_trim,
+            "progress": lambda _event_type, count: bar.advance(task, count),
+        }
+        archivers = [Archiver(client, keys, cold[keys], upto, **options) for keys, upto in bounds.items()]
+        results, problem = _run(archivers, dry_run=dry_run)
     _report(results, time.monotonic() - started, dry_run=dry_run, json=json)
+    if problem is not None:
+        raise problem
 
 
-def open_archive(to: str | None, namespace: str | None) -> Archive:
-    """The archive that is named here or by the settings. Raises SettingsError if none is."""
+def _run(archivers: list[Archiver], *, dry_run: bool) -> tuple[list[Archived], PartlyDone | None]:
+    """What was done, and what kept it from being done in some partitions."""
+    if dry_run:
+        return joined(archiver.look() for archiver in archivers), None
+    try:
+        return archive_each(archivers), None
+    except PartlyDone as problem:
+        return joined(problem.results.values()), problem
+
+
+def open_archives(to: str | None, namespace: str | None) -> Archives:
+    """The archives at the place that is named here or by the settings. Raises SettingsError if none is."""
     settings = Settings.load(namespace=namespace, archive=to)
     if not settings.archive:
         raise SettingsError("no archive: --to FOLDER_OR_URL, or BUSREDIS_ARCHIVE")
-    return Archive(settings.archive, settings.namespace)
+    return Archives(settings.archive, settings.namespace)
+
+
+def _by_partition(archives: Archives, partitions: list[Keys]) -> dict[Keys, Archive]:
+    return dict(zip(partitions, archives.all(partitions), strict=True))
 
 
 def _entries(client: Client, keys: Keys) -> int:
-    archiver_types = client.run(raw("SMEMBERS", keys.types).__iter__())
-    return sum(client.run(raw("XLEN", keys.stream(name.decode())).__iter__()) for name in archiver_types)
+    """About how many there are, for the bar; a partition that cannot be reached has none, and is told of later."""
+    try:
+        archiver_types = client.run(raw("SMEMBERS", keys.types).__iter__())
+        return sum(client.run(raw("XLEN", keys.stream(name.decode())).__iter__()) for name in archiver_types)
+    except ServerError:
+        return 0
 
 
 def _report(results: list[Archived], seconds: float, *, dry_run: bool, json: bool) -> None:
@@ -129,18 +151,26 @@ def _report(results: list[Archived], seconds: float, *, dry_run: bool, json: boo
 @app.command("ls")
 def ls(*, to: To = None, namespace: Namespace = None, json: Json = False) -> None:
     """List the files of an archive."""
-    files = open_archive(to, namespace).manifest().files
+    files = [
+        _listed(archive, file)
+        for archive in open_archives(to, namespace).there()
+        for file in archive.manifest().files
+    ]
     if json:
-        print_json([asdict(file) for file in files])
+        print_json(files)
         return
     if not files:
         console.print("the archive is empty")
         return
-    rows: list[list[object]] = [
-        [file.event_type, file.day, file.rows, file.bytes, file.first_id, file.last_id, file.path]
-        for file in files
-    ]
+    columns = ("event_type", "day", "rows", "bytes", "first_id", "last_id", "path")
+    rows: list[list[object]] = [[file[column] for column in columns] for file in files]
     print_table(f"{len(files)} file(s)", ["type", "day", "entries", "bytes", "first", "last", "file"], rows)
+
+
+def _listed(archive: Archive, file: FileEntry) -> dict[str, Any]:
+    """A file with its path below the folder of the namespace."""
+    folder = "" if archive.owner.partition is None else f"p{archive.owner.partition}/"
+    return asdict(file) | {"path": f"{folder}{file.path}"}
 
 
 @app.command("verify")
@@ -155,13 +185,18 @@ def verify(
     json: Json = False,
 ) -> None:
     """Read every file and compare it with the manifest, and the manifest with what the bus noted; exit code 1 if not."""
-    cold, head = open_archive(to, namespace), None
-    if not offline:
-        noted = noted_head(*connect_one(url, namespace))
-        head = noted[0] if noted else None
+    cold, heads = open_archives(to, namespace), {}
+    if offline:
+        archives = cold.there()
+    else:
+        client, partitions = connect(url, namespace)
+        archives = cold.all(partitions)
+        for number, keys in enumerate(partitions):
+            if noted := noted_head(client, keys):
+                heads[number] = noted[0]
     with _progress("verifying", hidden=json) as bar:
         task = bar.add_task("", total=None)
-        found = verify_archive(cold, head=head, done=lambda _file: bar.advance(task))
+        found = verify_all(archives, cold.place, heads, lambda _file: bar.advance(task))
     if json:
         print_json(asdict(found))
     else:
@@ -182,7 +217,9 @@ def verify(
 def restore(
     *,
     into: Annotated[str, typer.Option(help="A namespace in which there is nothing yet.")],
-    since: Annotated[str, typer.Option("--from", help="A time, an age, or an entry id.")] = "beginning",
+    since: Annotated[
+        str, typer.Option("--from", help="A time, an age, or an entry id; 3/...: of partition 3 alone.")
+    ] = "beginning",
     upto: Annotated[str, typer.Option("--to-time", help="Up to this time, age or id.")] = "now",
     event_type: Annotated[
         list[str] | None, typer.Option("--type", help="Only this type; may be given again.")
@@ -193,24 +230,35 @@ def restore(
     json: Json = False,
 ) -> None:
     """Put a range of archived entries, under their ids, into the streams of another namespace, to look at them."""
-    client, keys = connect_one(url, namespace)
-    target = Keys(Settings.load(namespace=into).namespace)
-    if target.namespace == keys.namespace:
+    client, partitions = connect(url, namespace)
+    targets = all_keys(Settings.load(namespace=into).namespace, len(partitions))
+    if targets[0].namespace == partitions[0].namespace:
         raise SettingsError(f"--into {into}: that is the namespace of the bus itself; name another one")
-    cold, bounds = (
-        open_archive(to, namespace),
-        (position(since, "--from", client), position(upto, "--to-time", client)),
-    )
+    cold = _by_partition(open_archives(to, namespace), partitions)
+    first = positions(since, "--from", client, partitions)
+    last = positions(upto, "--to-time", client, partitions)
+    ranges = [
+        Range(cold[keys], target, (first[keys], last[keys]))
+        for keys, target in zip(partitions, targets, strict=True)
+        if keys in first and keys in last
+    ]
+    if not ranges:
+        raise SettingsError(
+            f"--from {since}, --to-time {upto}: these are of two partitions, and nothing is between"
+        )
     with _progress("restoring", hidden=json) as bar:
         task = bar.add_task("", total=None)
-        found = client.run(
-            restore_range(cold, target, bounds, event_type, lambda count: bar.advance(task, count))
-        )
+        found = client.run(restore_all(ranges, targets, event_type, lambda count: bar.advance(task, count)))
     if json:
         print_json({"namespace": into, "entries": found})
         return
     for name, count in found.items():
-        console.print(f"{count:,} entries in {target.stream(name)}", markup=False, highlight=False)
+        where = (
+            targets[0].stream(name)
+            if len(targets) == 1
+            else f"{name}, in {len(targets)} partitions of {into}"
+        )
+        console.print(f"{count:,} entries in {where}", markup=False, highlight=False)
     if not found:
         console.print("the archive has nothing of that time")
 

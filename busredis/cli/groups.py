@@ -1,13 +1,16 @@
 """groups ls, prune."""
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect_one, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
 from busredis.cli.terminal import printable
-from busredis.errors import SettingsError
-from busredis.groups import Group, abandoned, find_groups, prune
+from busredis.client import Client
+from busredis.errors import BusError, SettingsError
+from busredis.groups import Group, abandoned, find_groups_everywhere, prune_everywhere
+from busredis.keys import Keys
 from busredis.settings import read_duration
 
 app = typer.Typer(
@@ -20,8 +23,8 @@ app = typer.Typer(
 @app.command("ls")
 def ls(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> None:
     """List groups, and since when nobody runs them."""
-    client, keys = connect_one(url, namespace)
-    found = client.run(find_groups(keys))
+    client, partitions = connect(url, namespace)
+    found = client.run(find_groups_everywhere(partitions))
     if json:
         print_json(found)
     else:
@@ -43,8 +46,8 @@ def prune_(
     least = read_duration(silent)
     if least is None:
         raise SettingsError(f"--silent {silent}: a number and a unit, such as 90, 12h or 7d")
-    client, keys = connect_one(url, namespace)
-    groups = client.run(find_groups(keys))
+    client, partitions = connect(url, namespace)
+    groups = client.run(find_groups_everywhere(partitions))
     unknown = set(names or []) - {group.name for group in groups}
     if unknown:
         raise SettingsError(f"there is no group {', '.join(sorted(unknown))}: see 'busredis groups ls'")
@@ -54,12 +57,28 @@ def prune_(
     if chosen and not dry_run and not yes:
         what = f"remove {len(chosen)} group(s) and what they had read, pending and waiting, for good?"
         typer.confirm(what, abort=True, err=json)
-    pruned = [] if dry_run else [group for group in chosen if client.run(prune(keys, group, least))]
+    pruned, problem = ([], None) if dry_run else _prune(client, partitions, chosen, least)
     if json:
         print_json({"abandoned": chosen, "pruned": [group.name for group in pruned]})
-        return
-    for group in pruned:
-        console.print(printable(f"removed {group.name}"), highlight=False, markup=False)
+    else:
+        for group in pruned:
+            console.print(printable(f"removed {group.name}"), highlight=False, markup=False)
+    if problem is not None:
+        raise problem
+
+
+def _prune(
+    client: Client, partitions: list[Keys], chosen: list[Group], least: timedelta
+) -> tuple[list[Group], BusError | None]:
+    """Those that were removed, and what kept the first from being removed whole."""
+    pruned: list[Group] = []
+    for group in chosen:
+        try:
+            if client.run(prune_everywhere(partitions, group, least)):
+                pruned.append(group)
+        except BusError as problem:
+            return pruned, problem
+    return pruned, None
 
 
 def _show(groups: list[Group]) -> None:

@@ -10,10 +10,9 @@ from rich.text import Text
 
 from busredis.cli.terminal import printable
 from busredis.client import Client
-from busredis.errors import SettingsError
 from busredis.keys import Keys
 from busredis.location import server_url
-from busredis.partitions import look_up
+from busredis.partitions import learn, look_up
 from busredis.settings import Settings
 
 Url = Annotated[
@@ -25,21 +24,11 @@ Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of
 console = Console()
 
 
-def connect_one(url: str | None, namespace: str | None) -> tuple[Client, Keys]:
-    """A client and the keys of a namespace that is not divided. Raises SettingsError if it is."""
-    client, partitions = connect(url, namespace)
-    if len(partitions) > 1:
-        raise SettingsError(
-            f"this command is for namespaces of one partition, and this one has {len(partitions)}; see docs/scaling.md"
-        )
-    return client, partitions[0]
-
-
-def connect(url: str | None, namespace: str | None) -> tuple[Client, list[Keys]]:
-    """A client and the keys of each partition for what was given."""
+def connect(url: str | None, namespace: str | None, *, first_use: bool = False) -> tuple[Client, list[Keys]]:
+    """A client and the keys of each partition for what was given; with `first_use` their number is recorded."""
     settings = Settings.load(url=url, namespace=namespace)
-    client = Client(server_url(settings))
-    return client, client.run(look_up(settings.namespace, settings.partitions))
+    client, find = Client(server_url(settings)), learn if first_use else look_up
+    return client, client.run(find(settings.namespace, settings.partitions))
 
 
 def print_json(value: Any) -> None:

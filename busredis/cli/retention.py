@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect_one, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
 from busredis.cli.terminal import printable
-from busredis.errors import SettingsError
+from busredis.errors import PartlyDone, SettingsError
 from busredis.events.fields import valid_type_name
-from busredis.retention import EVERY_TYPE, Retention, find_kept, plan, set_retention, trim
+from busredis.kept import apply_everywhere, find_kept, joined, set_everywhere
+from busredis.retention import EVERY_TYPE, Retention, Trimmed
 from busredis.settings import read_duration
 
 app = typer.Typer(
@@ -23,7 +24,9 @@ def set_(
     event_type: Annotated[str, typer.Argument(help="The event type, or '*' for all that are not named.")],
     *,
     max_age: Annotated[str | None, typer.Option(help="Keep entries for so long: 30d, 12h.")] = None,
-    max_length: Annotated[int | None, typer.Option(min=0, help="Keep the newest so many.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=0, help="Keep the newest so many, in each partition.")
+    ] = None,
     acked: Annotated[bool, typer.Option("--acked", help="Keep until every group has acknowledged.")] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep for good, whatever '*' or a program says.")
@@ -48,16 +51,18 @@ def set_(
     elif histories:
         raise SettingsError("--histories is decided type by type: name the type")
     retention = Retention(max_age=age, max_length=max_length, acked=acked, histories=histories)
-    client, keys = connect_one(url, namespace)
-    client.run(set_retention(keys, event_type, retention))
-    console.print(f"{event_type}: {retention}", highlight=False, markup=False)
+    # Recorded now, if it is the first use: what is set is to hold in all partitions that there will ever be.
+    client, partitions = connect(url, namespace, first_use=True)
+    client.run(set_everywhere(partitions, event_type, retention))
+    where = f", in each of {len(partitions)} partitions" if len(partitions) > 1 else ""
+    console.print(f"{event_type}: {retention}{where}", highlight=False, markup=False)
 
 
 @app.command("ls")
 def ls(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> None:
     """List what is set, and what stays beyond it, and why."""
-    client, keys = connect_one(url, namespace)
-    found = client.run(find_kept(keys))
+    client, partitions = connect(url, namespace)
+    found = client.run(find_kept(partitions))
     if json:
         print_json(found)
         return
@@ -71,11 +76,21 @@ def ls(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> N
 @app.command("apply")
 def apply(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> None:
     """Trim now what daemons would trim within a minute."""
-    client, keys = connect_one(url, namespace)
-    found = {name: client.run(trim(keys, name, limits)) for name, limits in client.run(plan(keys)).items()}
+    client, partitions = connect(url, namespace)
+    problem = None
+    try:
+        found = client.run(apply_everywhere(partitions))
+    except PartlyDone as error:
+        found, problem = joined(list(error.results.values())), error
     if json:
         print_json(found)
-        return
+    else:
+        _show(found)
+    if problem is not None:
+        raise problem
+
+
+def _show(found: dict[str, Trimmed]) -> None:
     for name, trimmed in found.items():
         pinned = f", the rest is pinned by {trimmed.pinned_by}" if trimmed.pinned_by else ""
         text = printable(f"{name}: {trimmed.removed:,} removed{pinned}")

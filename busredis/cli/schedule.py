@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from busredis.cli.options import Json, Namespace, Url, connect_one, console, print_json, print_table
+from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
 from busredis.cli.publish import Import, check_key, import_classes, parse
 from busredis.cli.terminal import printable
 from busredis.errors import BusError, SettingsError
 from busredis.publisher import Publisher
-from busredis.schedule import find_scheduled
+from busredis.schedule import find_scheduled, soonest
 from busredis.settings import Settings, read_duration
 
 app = typer.Typer(
@@ -64,8 +64,8 @@ def ls(
     json: Json = False,
 ) -> None:
     """List what waits, the soonest first."""
-    client, keys = connect_one(url, namespace)
-    found = client.run(find_scheduled(keys, limit))
+    client, partitions = connect(url, namespace)
+    found = soonest([client.run(find_scheduled(keys, limit)) for keys in partitions], limit)
     if json:
         print_json(found)
         return

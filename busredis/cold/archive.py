@@ -6,31 +6,67 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from busredis.cold.extra import need
-from busredis.cold.manifest import FileEntry, Manifest
+from busredis.cold.manifest import NAME, FileEntry, Manifest, Owner
 from busredis.cold.place import Place
 from busredis.cold.table import Entry, to_entries
 from busredis.errors import ArchiveDamaged
 from busredis.keys import parse_id
 
-#: Row groups that are kept as they were read, a few MB each: the pages of a reading follow one another.
+#: Row groups that are kept as they were read, a few MB each, however large: the pages of a reading follow one another.
 _KEPT = 6
+#: More are kept as long as all together are not larger: readers of several partitions take turns.
+_KEPT_BYTES = 64 * 1_048_576
+
+
+class Kept:
+    """Row groups that were read last, for all partitions together."""
+
+    def __init__(self) -> None:
+        self._groups: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, int]) -> Any:
+        """A row group by the hash of its file and its place in it; None if it has to be read."""
+        with self._lock:
+            if key in self._groups:
+                self._groups.move_to_end(key)
+            return self._groups.get(key)
+
+    def put(self, key: tuple[str, int], group: Any) -> None:
+        with self._lock:
+            self._groups[key] = group
+            self._bytes += group.nbytes
+            while len(self._groups) > _KEPT and self._bytes > _KEPT_BYTES:
+                self._bytes -= self._groups.popitem(last=False)[1].nbytes
 
 
 class Archive:
-    """The archive of a namespace at a URL. Safe to use from several threads; reads what the manifest names, nothing else."""
+    """The archive of a namespace, or of one of its partitions, at a URL.
 
-    def __init__(self, url: str, namespace: str) -> None:
-        self.place = Place(f"{url.rstrip('/')}/{namespace}")
-        self.namespace = namespace
+    Safe to use from several threads; reads what the manifest names, nothing else.
+    """
+
+    def __init__(self, url: str, owner: Owner | str, kept: Kept | None = None) -> None:
+        self.owner = Owner(owner) if isinstance(owner, str) else owner
+        self.place = Place(f"{url.rstrip('/')}/{self.owner.folder}")
         self._manifest: Manifest | None = None
-        self._groups: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._kept = kept or Kept()
         self._shapes: dict[str, list[tuple[int, int]]] = {}
         self._lock = threading.Lock()
+
+    @property
+    def namespace(self) -> str:
+        return self.owner.namespace
+
+    def is_there(self) -> bool:
+        """Whether anything was ever archived here. Raises ArchiveError."""
+        return self.place.read(NAME) is not None
 
     def manifest(self, *, fresh: bool = False) -> Manifest:
         """What there is. Raises ArchiveError, ArchiveDamaged."""
         if self._manifest is None or fresh:
-            self._manifest = Manifest.read(self.place, self.namespace)
+            self._manifest = Manifest.read(self.place, self.owner)
         return self._manifest
 
     def covers(self, event_type: str, after: str, upto: str) -> str | None:
@@ -107,14 +143,14 @@ class Archive:
         return self._shapes[file.sha256]
 
     def _group(self, file: FileEntry, index: int) -> Any:
+        # One thread reads for all who want the same.
         with self._lock:
             key = (file.sha256, index)
-            if key not in self._groups:
-                self._groups[key] = self._open(file, index)
-            self._groups.move_to_end(key)
-            while len(self._groups) > _KEPT:
-                self._groups.popitem(last=False)
-            return self._groups[key]
+            found = self._kept.get(key)
+            if found is None:
+                found = self._open(file, index)
+                self._kept.put(key, found)
+            return found
 
     def _open(self, file: FileEntry, index: int | None) -> Any:
         """One row group, or, without an index, the first and last millisecond of each."""

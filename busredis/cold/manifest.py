@@ -1,4 +1,8 @@
-"""The manifest of an archive: a line for each file, each with the SHA-256 of the line before it."""
+"""The manifest of an archive: a line for each file, each with the SHA-256 of the line before it.
+
+A namespace that is not divided has its archive in one folder. Of one that is divided, each partition has its own: files,
+manifest and chain of hashes, in the folder `p<number>` of it.
+"""
 
 import hashlib
 import re
@@ -15,6 +19,36 @@ from busredis.keys import parse_id
 NAME = "manifest.jsonl"
 FORMAT = 1
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose archive it is: that of a namespace which is not divided, or of one partition of `partitions`."""
+
+    namespace: str
+    partition: int | None = None
+    partitions: int = 1
+
+    @property
+    def number(self) -> int:
+        """As it stands in the names of files."""
+        return self.partition or 0
+
+    @property
+    def folder(self) -> str:
+        """Where it lies below the URL of the archive."""
+        return self.namespace if self.partition is None else f"{self.namespace}/p{self.partition}"
+
+    def header(self) -> dict[str, Any]:
+        """The first line of the manifest."""
+        found: dict[str, Any] = {"busredis_archive": FORMAT, "namespace": self.namespace}
+        if self.partition is not None:
+            found |= {"partition": self.partition, "partitions": self.partitions}
+        return found
+
+    def __str__(self) -> str:
+        part = "" if self.partition is None else f", partition {self.partition} of {self.partitions}"
+        return f"namespace {self.namespace!r}{part}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +71,8 @@ class FileEntry:
 class Manifest:
     """The files of an archive in the order in which they were written, and the head: the hash of the last line."""
 
-    def __init__(self, namespace: str, files: list[FileEntry], lines: list[bytes]) -> None:
-        self.namespace = namespace
+    def __init__(self, owner: Owner, files: list[FileEntry], lines: list[bytes]) -> None:
+        self.owner = owner
         self.files = files
         self._lines = lines
         self.by_type: dict[str, list[FileEntry]] = {}
@@ -46,23 +80,19 @@ class Manifest:
             self.by_type.setdefault(file.event_type, []).append(file)
 
     @classmethod
-    def empty(cls, namespace: str) -> "Manifest":
-        line = orjson.dumps({"busredis_archive": FORMAT, "namespace": namespace})
-        return cls(namespace, [], [line])
+    def empty(cls, owner: Owner) -> "Manifest":
+        return cls(owner, [], [orjson.dumps(owner.header())])
 
     @classmethod
-    def read(cls, place: Place, namespace: str) -> "Manifest":
+    def read(cls, place: Place, owner: Owner) -> "Manifest":
         """What is there; empty if nothing is. Raises ArchiveDamaged for a broken chain, ArchiveError for another's."""
         raw = place.read(NAME)
         if raw is None:
-            return cls.empty(namespace)
+            return cls.empty(owner)
         lines = raw.splitlines()
-        head = _object(place, 1, lines[0] if lines else b"")
-        if head.get("busredis_archive") != FORMAT:
-            raise ArchiveError(f"{place.path(NAME)}: no manifest of format {FORMAT}")
-        if head.get("namespace") != namespace:
-            found = f"{place.path(NAME)}: the archive of namespace {head.get('namespace')!r}, not of {namespace!r}"
-            raise ArchiveError(found)
+        found = _owner(place, lines)
+        if found != owner:
+            raise ArchiveError(f"{place.path(NAME)}: the archive of {found}, not of {owner}")
         found_files = []
         for number, line in enumerate(lines[1:], 2):
             document = _object(place, number, line)
@@ -70,8 +100,8 @@ class Manifest:
                 raise ArchiveDamaged(
                     f"{place.path(NAME)} line {number}: it does not follow the line before it"
                 )
-            found_files.append(_checked(place, number, document))
-        return cls(namespace, found_files, lines)
+            found_files.append(_checked(place, number, document, owner))
+        return cls(owner, found_files, lines)
 
     @property
     def head(self) -> str:
@@ -90,7 +120,7 @@ class Manifest:
     def with_file(self, file: FileEntry) -> "Manifest":
         """This manifest and one more file."""
         line = orjson.dumps({**asdict(file), "previous": self.head})
-        return Manifest(self.namespace, [*self.files, file], [*self._lines, line])
+        return Manifest(self.owner, [*self.files, file], [*self._lines, line])
 
     def write(self, place: Place) -> None:
         """Replaces the manifest that is there."""
@@ -104,6 +134,22 @@ def file_name(event_type: str, partition: int, day: str, first_id: str) -> str:
     except RegistrationError as error:
         raise ArchiveError(f"not archived: {error}") from None
     return f"{event_type}/{day}.p{partition}.{first_id}.parquet"
+
+
+def find_owner(place: Place) -> Owner | None:
+    """Whose manifest lies in a folder; None if there is none. Raises ArchiveError, ArchiveDamaged."""
+    raw = place.read(NAME)
+    return None if raw is None else _owner(place, raw.splitlines())
+
+
+def _owner(place: Place, lines: list[bytes]) -> Owner:
+    head = _object(place, 1, lines[0] if lines else b"")
+    if head.get("busredis_archive") != FORMAT:
+        raise ArchiveError(f"{place.path(NAME)}: no manifest of format {FORMAT}")
+    number, count = head.get("partition"), head.get("partitions", 1)
+    if not isinstance(count, int) or not isinstance(number, int | None):
+        raise ArchiveDamaged(f"{place.path(NAME)} line 1: no number of a partition")
+    return Owner(str(head.get("namespace")), number, count)
 
 
 def digest(line: bytes) -> str:
@@ -120,14 +166,14 @@ def _object(place: Place, number: int, line: bytes) -> dict[str, Any]:
     return found
 
 
-def _checked(place: Place, number: int, document: dict[str, Any]) -> FileEntry:
+def _checked(place: Place, number: int, document: dict[str, Any], owner: Owner) -> FileEntry:
     """The entry in a line. Its path is the one that its other values make, so that it never leads out of the folder."""
     problem = "it does not describe a file"
     try:
         if document.keys() == {field.name for field in fields(FileEntry)}:
             file = FileEntry(**document)
             ids = [parse_id(one) for one in (file.after, file.first_id, file.last_id)]
-            name = file_name(file.event_type, file.partition, file.day, file.first_id)
+            name = file_name(file.event_type, owner.number, file.day, file.first_id)
             if name == file.path and _DAY.fullmatch(file.day) and ids[0] < ids[1] <= ids[2]:
                 return file
             problem = f"{file.path!r} is not the name of such a file"

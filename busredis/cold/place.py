@@ -115,6 +115,16 @@ class Place:
             raise ArchiveError(f"{self.url}: cannot be listed: {error}") from error
         return sorted(str(path).removeprefix(f"{self._root}/") for path in found)
 
+    def folders(self) -> list[str]:
+        """The names of what lies directly in the folder, sorted."""
+        try:
+            found = self._fs.ls(self._root, detail=False)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ArchiveError(f"{self.url}: cannot be listed: {error}") from error
+        return sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
+
     def discard_aside(self) -> None:
         """Removes what an interrupted writing left."""
         for name in self.names():

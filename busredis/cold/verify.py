@@ -1,11 +1,11 @@
 """Whether an archive is what was written: every file there, unchanged, in its place; nothing cut off."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from busredis.cold.archive import Archive
 from busredis.cold.manifest import NAME, FileEntry
-from busredis.cold.place import ASIDE
+from busredis.cold.place import ASIDE, Place
 from busredis.errors import ArchiveDamaged, ArchiveError
 from busredis.keys import parse_id
 
@@ -19,6 +19,43 @@ class Verification:
     bytes: int = 0
     problems: list[str] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
+
+    def add(self, other: "Verification", folder: str) -> None:
+        """What was found in one partition, whose files lie in a folder."""
+        self.files += other.files
+        self.rows += other.rows
+        self.bytes += other.bytes
+        self.problems += other.problems
+        self.strays += [f"{folder}{name}" for name in other.strays]
+
+
+def verify_all(
+    archives: Sequence[Archive],
+    place: Place,
+    heads: Mapping[int, str],
+    done: Callable[[FileEntry], None] | None = None,
+) -> Verification:
+    """As verify(), for the archives of all partitions in one place; `heads` has what each of them noted."""
+    found = Verification()
+    if len(archives) == 1:
+        return verify(archives[0], head=heads.get(0), done=done)
+    lacking = [archive for archive in archives if not archive.is_there()]
+    for archive in archives:
+        number = archive.owner.number
+        if archive in lacking:
+            if number in heads or len(lacking) < len(archives):
+                found.problems.append(
+                    f"{archive.place.path(NAME)}: is not there: it was lost, or the first run ended before partition {number}, "
+                    "and the next writes it"
+                )
+            continue
+        try:
+            found.add(verify(archive, head=heads.get(number), done=done), f"p{number}/")
+        except ArchiveError as error:  # the manifest of another partition, or none that can be read
+            found.problems.append(str(error))
+    own = tuple(f"p{archive.owner.number}/" for archive in archives)
+    found.strays += [name for name in place.names() if not name.startswith(own)]
+    return found
 
 
 def verify(

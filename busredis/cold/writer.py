@@ -26,7 +26,7 @@ class FileWriter:
         self.event_type = event_type
         self.after, self.first_id, self.last_id = after, first_id, first_id
         self.day = day_of(first_id)
-        self.name = file_name(event_type, 0, self.day, first_id)
+        self.name = file_name(event_type, archive.owner.number, self.day, first_id)
         self.rows = self.entry_bytes = 0
         self._archive = archive
         self._waiting: list[Entry] = []
@@ -72,7 +72,8 @@ class FileWriter:
         size, sha256 = self._archive.place.digest(self.name)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         ids = (self.after, self.first_id, self.last_id)
-        entry = FileEntry(self.name, self.event_type, 0, self.day, self.rows, *ids, size, sha256, now)
+        where = (self.name, self.event_type, self._archive.owner.number, self.day)
+        entry = FileEntry(*where, self.rows, *ids, size, sha256, now)
         found = Fingerprint()
         for entries in self._archive.scan(entry):
             found.add(entries)

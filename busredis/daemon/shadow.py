@@ -1,74 +1,67 @@
 """Runs one handler over the past, beside the group that it stands for: on copies of entries, from the archive and Redis."""
 
 import asyncio
-import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
 
 from busredis.client import AsyncClient, Client
 from busredis.codec import Codec
-from busredis.commands import Arg, Flow, many, raw, scan
+from busredis.commands import raw
 from busredis.daemon.assembly import Assembly, reclaimer_of
 from busredis.daemon.consumer import Consumer
+from busredis.daemon.copies import Copies, Pace
+from busredis.daemon.daemon import MOST_CONNECTIONS
 from busredis.daemon.lease import Lease
 from busredis.daemon.ordered import OrderedConsumer
 from busredis.daemon.ownership import Share
-from busredis.daemon.reader import BLOCK_MARGIN
+from busredis.daemon.reader import BLOCK_MARGIN, reader_for
+from busredis.daemon.reclaimer import Reclaimer
 from busredis.delivery.context import Tools
 from busredis.delivery.lanes import Gate
-from busredis.errors import RegistrationError, ServerError
-from busredis.keys import Keys, check_name, just_before, parse_id
+from busredis.errors import RegistrationError
+from busredis.keys import Keys, check_name, parse_id
 from busredis.location import server_url
+from busredis.partitions import learn
 from busredis.publisher import AsyncPublisher
 from busredis.router import Handler
 from busredis.settings import Settings
 from busredis.store import AsyncEventStore
-from busredis.store.feed import Feed
-from busredis.store.operations import Entry
-
-log = logging.getLogger("busredis.replay")
+from busredis.store.operations import PAGE
 
 _TIMEOUT = timedelta(seconds=5)
-#: Most copies that wait to be handled.
+#: Most copies that wait to be handled, in all partitions together.
 _AHEAD = 4_000
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """An entry as it is stored."""
-
-    event_type: str
-    position: str
-    fields: list[bytes]
-
-
-class RawFeed(Feed):
-    """A feed of entries as they are stored: what cannot be decoded is the handler's group's to give up."""
-
-    def _event(self, name: str, entry: Entry) -> Any:
-        return Copy(name, *entry)
+#: Of so many partitions entries are read at a time.
+_AT_ONCE = 8
 
 
 @dataclass
 class Progress:
-    """How far a shadow is. `reached` has by event type the last id that was copied."""
+    """How far a shadow is, in all partitions."""
 
     copied: int = 0
     handled: int = 0
     dead: int = 0
-    reached: dict[str, str] = field(default_factory=dict)
+    #: One for each partition.
+    parts: list[Copies] = field(default_factory=list)
+
+    @property
+    def reached(self) -> dict[str, str]:
+        """By event type the last id that was copied, of those of which any was; of a namespace that is not divided."""
+        [part] = self.parts
+        return {name: at for name, at in part.reached.items() if parse_id(at) >= parse_id(part.bounds[0])}
 
 
 class Shadow:
     """The group `name`, which handles from position `first` up to `upto` what the group of `handler` has had.
 
-    Each entry is delivered as by a daemon, with ctx.replaying, and ctx.view() names read models of the shadow's own. A shadow
-    that was interrupted goes on where it was. Raises RegistrationError for a handler with side effects, unless asked.
+    Each entry of every partition is delivered as by a daemon, with ctx.replaying, and ctx.view() names read models of the
+    shadow's own. A shadow that was interrupted goes on where it was. Raises RegistrationError for a handler with side
+    effects, unless asked.
     """
 
     def __init__(
@@ -88,7 +81,6 @@ class Shadow:
                 "--with-side-effects runs it all the same"
             )
         self.handler = replace(handler, name=name, start="beginning")
-        self.keys = Keys(settings.namespace).shadow(name)
         self.progress = Progress()
         self._bounds, self._settings, self._rate = bounds, settings, rate
         self._url = server_url(settings)
@@ -96,119 +88,100 @@ class Shadow:
 
     async def run(self, tell: Callable[[Progress], None] = lambda _: None) -> Progress:
         """Copies and handles everything; returns when nothing is left. Dead letters of it are in dead:<name>."""
-        client = AsyncClient(self._url, timeout=_TIMEOUT)
-        reader = AsyncClient(self._url, timeout=self._settings.block + BLOCK_MARGIN)
+        client = AsyncClient(self._url, timeout=_TIMEOUT, most=MOST_CONNECTIONS)
+        reading = AsyncClient(self._url, timeout=self._settings.block + BLOCK_MARGIN)
         publisher = AsyncPublisher(**self._settings.model_dump() | {"url": self._url})
         store = AsyncEventStore(**self._settings.model_dump() | {"url": self._url})
-        consumer = self._consumer(Tools(self.keys, client, publisher))
-        lease = Lease(Client(self._url, timeout=_TIMEOUT), [consumer], self._settings)
-        lease.start()
         try:
-            await self._work(consumer, store, reader, tell)
+            partitions = await client.run(learn(self._settings.namespace, self._settings.partitions))
+            self._begin(partitions)
+            is_shared = len(partitions) > 1
+            async with reader_for(reading, None, self._settings, is_shared=is_shared) as reader:
+                consumers = self._consumers(client, publisher)
+                for consumer in consumers:
+                    consumer.use_reader(reader)
+                await self._leased(consumers, store, tell)
         finally:
-            await asyncio.to_thread(lease.stop)
-            for each in (publisher, store, reader, client):
+            for each in (publisher, store, reading, client):
                 await each.close()
         return self.progress
 
-    def _consumer(self, tools: Tools) -> Consumer:
+    def _begin(self, partitions: Sequence[Keys]) -> None:
+        ahead = max(PAGE, _AHEAD // len(partitions))
+        self.progress.parts = [
+            Copies(keys.shadow(self.handler.name), self._types, self._bounds, ahead) for keys in partitions
+        ]
+
+    def _consumers(self, client: AsyncClient, publisher: AsyncPublisher) -> list[Consumer]:
+        """One for each partition; they share the lanes of the handler."""
         name = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        gate = Gate()
-        consumer = Assembly(name, self._settings, tools, gate, Share()).consumer_of(
-            self.handler, is_shadow=True
-        )
-        gate.lanes = [consumer.lanes]
-        return consumer
+        gate, share, parts = Gate(), Share(), self.progress.parts
+        gate.shared = {} if len(parts) > 1 else None
+        prefetch = max(1, self._settings.prefetch // len(parts))
+        settings = self._settings.model_copy(update={"prefetch": prefetch})
+        consumers = []
+        for part in parts:
+            assembly = Assembly(name, settings, Tools(part.keys, client, publisher), gate, share)
+            consumers.append(assembly.consumer_of(self.handler, is_shadow=True))
+        gate.lanes = list({id(consumer.lanes): consumer.lanes for consumer in consumers}.values())
+        return consumers
+
+    async def _leased(
+        self, consumers: list[Consumer], store: AsyncEventStore, tell: Callable[[Progress], None]
+    ) -> None:
+        lease = Lease(Client(self._url, timeout=_TIMEOUT), consumers, self._settings)
+        lease.start()
+        try:
+            await self._work(consumers, store, tell)
+        finally:
+            await asyncio.to_thread(lease.stop)
 
     async def _work(
-        self,
-        consumer: Consumer,
-        store: AsyncEventStore,
-        reader: AsyncClient,
-        tell: Callable[[Progress], None],
+        self, consumers: list[Consumer], store: AsyncEventStore, tell: Callable[[Progress], None]
     ) -> None:
-        await self._begin(consumer)
-        consumer.use_reader(reader)
-        reclaimer = reclaimer_of(consumer, Gate(), self._settings)
-        running = [
-            asyncio.create_task(one) for one in (consumer.settler.run(), consumer.run(), reclaimer.run())
-        ]
-        copying = asyncio.create_task(self._copy(consumer.client, store))
+        parts, client = self.progress.parts, consumers[0].client
+        for part, consumer in zip(parts, consumers, strict=True):
+            await client.run(part.begin())
+            await consumer.prepare()
+        reclaimers = [reclaimer_of(consumer, Gate(), self._settings) for consumer in consumers]
+        running = [asyncio.create_task(one.settler.run()) for one in consumers]
+        readers: list[Consumer | Reclaimer] = [*consumers, *reclaimers]
+        running += [asyncio.create_task(one.run()) for one in readers]
+        copying = self._copy(client, store)
         try:
-            while not copying.done() or await self._open(consumer.client):
-                done, _ = await asyncio.wait(
-                    [*running, *([] if copying.done() else [copying])],
-                    timeout=0.1,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                for task in done:
-                    task.result()
-                tell(self.progress)
+            await self._until_done([*running, *copying], client, tell)
         finally:
-            consumer.stop()
-            reclaimer.stop()
-            for task in (copying, *running):
+            for one in readers:
+                one.stop()
+            for task in [*copying, *running]:
                 task.cancel()
-            await asyncio.gather(copying, *running, return_exceptions=True)
-            if isinstance(consumer, OrderedConsumer):
-                await consumer.hand_over()
-        self.progress.dead = await consumer.client.run(
-            raw("XLEN", self.keys.dead(self.handler.name)).__iter__()
-        )
+            await asyncio.gather(*copying, *running, return_exceptions=True)
+            for consumer in consumers:
+                if isinstance(consumer, OrderedConsumer):
+                    await consumer.hand_over()
+        for part in parts:
+            self.progress.dead += await client.run(raw("XLEN", part.keys.dead(self.handler.name)).__iter__())
 
-    async def _begin(self, consumer: Consumer) -> None:
-        """Goes on with a shadow that was interrupted, or begins with read models that have nothing."""
-        streams = await consumer.client.run(scan(self.keys.stream("*")))
-        if not streams:
-            views = await consumer.client.run(scan(self.keys.every_view(f"*@{self.keys.shadow_name}")))
-            left = [*views, self.keys.dead(self.handler.name), self.keys.checkpoint(self.handler.name)]
-            await consumer.client.run(raw("DEL", *left).__iter__())
-        await consumer.prepare()
+    def _copy(self, client: AsyncClient, store: AsyncEventStore) -> list[asyncio.Task[None]]:
+        # With a rate they take turns, since each reads a page before it waits.
+        turns = asyncio.Semaphore(1 if self._rate else _AT_ONCE)
+        pace, codec = Pace(self._rate, turns), Codec(self._settings.max_event_bytes)
+        pace.begin()
+        return [asyncio.create_task(part.run(client, store, codec, pace)) for part in self.progress.parts]
 
-    async def _copy(self, client: AsyncClient, store: AsyncEventStore) -> None:
-        first, upto = self._bounds
-        for event_type in self._types:
-            info = await client.run(raw("XINFO", "STREAM", self.keys.stream(event_type)).__iter__())
-            last = dict(zip(info[::2], info[1::2], strict=True))[b"last-generated-id"].decode()
-            if parse_id(last) >= parse_id(first):
-                self.progress.reached[event_type] = last
-        after = max([just_before(first), *self.progress.reached.values()], key=parse_id)
-        feed = RawFeed(Codec(self._settings.max_event_bytes), after, upto=upto, types=self._types, limit=None)
-        await store.run(feed.begin())
-        started = asyncio.get_running_loop().time()
-        while copies := await store.run(feed.page()):
-            await client.run(self._add(copies))
-            self.progress.copied += len(copies)
-            while await self._open(client) > _AHEAD:
-                await asyncio.sleep(0.02)
-            if self._rate:
-                ahead = self.progress.copied / self._rate - (asyncio.get_running_loop().time() - started)
-                await asyncio.sleep(max(0.0, ahead))
-
-    def _add(self, copies: list[Any]) -> Flow[None]:
-        commands: list[tuple[Arg, ...]] = [
-            ("XADD", self.keys.stream(copy.event_type), copy.position, *copy.fields) for copy in copies
-        ]
-        for copy, reply in zip(copies, (yield from many(commands)), strict=True):
-            # Sent again after a lost reply, an entry is there already.
-            if isinstance(reply, ServerError) and "equal or smaller" not in str(reply):
-                raise reply
-            self.progress.reached[copy.event_type] = copy.position
-
-    async def _open(self, client: AsyncClient) -> int:
-        """How many copies are not settled; those that are, are removed."""
-        return await client.run(self._trim())
-
-    def _trim(self) -> Flow[int]:
-        left = 0
-        for event_type in self._types:
-            stream = self.keys.stream(event_type)
-            [row] = yield from raw("XINFO", "GROUPS", stream)
-            reached = dict(zip(row[::2], row[1::2], strict=True))[b"last-delivered-id"].decode()
-            summary = yield from raw("XPENDING", stream, self.handler.name)
-            oldest = summary[1].decode() if summary[0] else None
-            ms, seq = parse_id(reached)
-            yield from raw("XTRIM", stream, "MINID", oldest or f"{ms}-{seq + 1}")
-            left += yield from raw("XLEN", stream)
-        self.progress.handled = max(0, self.progress.copied - left)
-        return left
+    async def _until_done(
+        self, tasks: list[asyncio.Task[None]], client: AsyncClient, tell: Callable[[Progress], None]
+    ) -> None:
+        """Until every copy is made and settled; raises what a task raises."""
+        progress = self.progress
+        while not all(part.is_done for part in progress.parts):
+            going = [task for task in tasks if not task.done() or task.exception() is not None]
+            done, _ = await asyncio.wait(going, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            for part in progress.parts:
+                if part.horizon and part.open:
+                    await client.run(part.look())
+            progress.copied = sum(part.copied for part in progress.parts)
+            progress.handled = sum(part.handled for part in progress.parts)
+            tell(progress)

@@ -131,7 +131,7 @@ class Context:
     def _keys(self) -> "Keys":
         """Those of this event's partition."""
         keys = self._tools().keys
-        return keys if self.stream.startswith(f"{keys.tag}:") else keys.at(self.stream)
+        return keys if self.stream.startswith(f"{keys.tag}:") else keys.beside(self.stream)
 
     def _tools(self) -> Tools:
         if self.tools is None:

@@ -18,11 +18,12 @@ from pydantic import (
 )
 
 from busredis.errors import DecodeError, EncodeError, RegistrationError
-from busredis.events.fields import META, OptionalText, sort_fields, valid_type_name, wire_place
+from busredis.events.fields import META, METADATA, OptionalText, sort_fields, valid_type_name, wire_place
 from busredis.events.ids import new_event_id
 from busredis.events.personal import Personal, check_forgotten, find_personal, forgotten_value
 from busredis.events.registry import Registry
 from busredis.events.wire import check_object, check_payload, describe, dumps
+from busredis.events.writer import Writer, make_writer
 from busredis.json_value import freeze_document
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -94,9 +95,10 @@ class DomainEvent(BaseModel):
     upcasters: ClassVar[dict[int, Upcaster]] = {}
     #: (name on the wire, name of the attribute)
     _metadata_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
-    _optional_metadata: ClassVar[tuple[tuple[str, str], ...]] = ()
     _payload_fields: ClassVar[tuple[str, ...]] = ()
     _attributes: ClassVar[dict[str, str]] = {}
+    #: The document that is stored, from the values of an event.
+    _wire: ClassVar[Writer] = staticmethod(make_writer([(name, name) for name in METADATA], ()))
     #: Personal fields, and what each reads as once it is forgotten.
     personal: ClassVar[dict[str, Personal]] = {}
     forgotten: ClassVar[dict[str, str | None]] = {}
@@ -110,7 +112,7 @@ class DomainEvent(BaseModel):
         cls.upcasters = {}
         cls._metadata_fields, cls._payload_fields = sort_fields(cls, DomainEvent.__pydantic_fields__)
         cls._attributes = dict(cls._metadata_fields)
-        cls._optional_metadata = cls._metadata_fields[4:]
+        cls._wire = staticmethod(make_writer(cls._metadata_fields, cls._payload_fields))
         cls.__pydantic_fields__["event_type"].default = cls.type_name
         cls.__pydantic_fields__["event_version"].default = cls.version
         cls.personal = find_personal(cls, cls._payload_fields)
@@ -158,18 +160,7 @@ class DomainEvent(BaseModel):
 
     def to_json(self) -> bytes:
         """The event as it is stored: metadata that is not set is left out. Raises EncodeError."""
-        values = self.__dict__
-        wire = {
-            "event_id": values["event_id"],
-            "event_type": values["event_type"],
-            "event_version": values["event_version"],
-            "occurred_at": values["occurred_at"],
-        }
-        for name, attribute in self._optional_metadata:
-            if (value := values[attribute]) is not None:
-                wire[name] = value
-        wire["payload"] = {name: values[name] for name in self._payload_fields}
-        return dumps(wire)
+        return dumps(type(self)._wire(self.__dict__))  # noqa: SLF001 - its own
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:

@@ -14,7 +14,7 @@
 --          (-1: any), for the tracking hash ">position source": this source must not have come so far yet
 -- then     for each event two: where, and its JSON. Where is the index of the stream in KEYS,
 --          "stream>aggregate" for an event of the nth aggregate, or "stream:once:fingerprint" for one with a key;
---          "stream*n" is followed by the JSON of n events of one stream
+--          a batch of n events of one stream is "stream*n", and their JSON
 --
 -- Returns  the ids, joined by spaces; only the first id if each follows the one before it by one in its seq.
 --          With guards: "|" and the versions of the aggregates (0 for tracking), joined by spaces
@@ -33,49 +33,119 @@ end
 
 -- The versions of all aggregates are checked before anything is written.
 local aggregates, first_event = {}, 7 + 2 * tonumber(ARGV[6])
-
-local function parts(id)
-  local ms, seq = string.match(id, '^(%d+)-?(%d*)$')
-  return tonumber(ms), tonumber(seq) or 0
-end
-
-local function track(key, position, source)
-  local reached = redis.call('HGET', key, source)
-  if not reached then return end
-  local ms, seq = parts(position)
-  local reached_ms, reached_seq = parts(reached)
-  if reached_ms > ms or (reached_ms == ms and reached_seq >= seq) then return 'TRACKED ' .. reached end
-end
-
-for i = 7, first_event - 1, 2 do
-  local n, key, version = #aggregates + 1, KEYS[tonumber(ARGV[i])], 0
-  local position, source = string.match(ARGV[i + 1], '^>(%S+) (.*)$')
-  if source then
-    local problem = track(key, position, source)
-    if problem then return redis.error_reply(problem) end
-  else
-    -- The nth reference is that to version n. A key of another type ends the script here.
-    version = redis.call('LLEN', key)
-    if ARGV[i + 1] ~= '-1' and tonumber(ARGV[i + 1]) ~= version then
-      return redis.error_reply('CONFLICT ' .. n .. ' ' .. version)
-    end
+if ARGV[6] ~= '0' then
+  local function parts(id)
+    local ms, seq = string.match(id, '^(%d+)-?(%d*)$')
+    return tonumber(ms), tonumber(seq) or 0
   end
-  aggregates[n] = { key = key, version = version, spliced = ARGV[i + 1] == '-1',
-    source = source, position = position }
+
+  local function track(key, position, source)
+    local reached = redis.call('HGET', key, source)
+    if not reached then return end
+    local ms, seq = parts(position)
+    local reached_ms, reached_seq = parts(reached)
+    if reached_ms > ms or (reached_ms == ms and reached_seq >= seq) then return 'TRACKED ' .. reached end
+  end
+
+  for i = 7, first_event - 1, 2 do
+    local n, key, version = #aggregates + 1, KEYS[tonumber(ARGV[i])], 0
+    local position, source = string.match(ARGV[i + 1], '^>(%S+) (.*)$')
+    if source then
+      local problem = track(key, position, source)
+      if problem then return redis.error_reply(problem) end
+    else
+      -- The nth reference is that to version n. A key of another type ends the script here.
+      version = redis.call('LLEN', key)
+      if ARGV[i + 1] ~= '-1' and tonumber(ARGV[i + 1]) ~= version then
+        return redis.error_reply('CONFLICT ' .. n .. ' ' .. version)
+      end
+    end
+    aggregates[n] = { key = key, version = version, spliced = ARGV[i + 1] == '-1',
+      source = source, position = position }
+  end
 end
 
-local append, settle = in_order(KEYS[1], KEYS[3], ARGV[4], ARGV[5])
+local order = in_order(KEYS[1], KEYS[3], ARGV[4], ARGV[5])
 
--- What was written: the nth entry is `written[n]` in the stream `written_to[n]`.
-local ids, written, written_to, remember, references, is_keyed = {}, {}, {}, {}, {}, false
+-- The nth event has the id `ids[n]`; it was written to the stream `written_to[n]`: false if it was there before.
+local ids, written_to, is_keyed, problem = {}, {}, false, nil
+local where, many = string.match(ARGV[first_event] or '', '^(%d+)%*(%d+)$')
 
-local function undo(message)
+if where then
+  -- Of one stream, without aggregates and keys, as most batches are: what those need is not even made.
+  local stream = KEYS[tonumber(where)]
+  for n = 1, tonumber(many) do
+    local id
+    id, problem = add(order, stream, ARGV[first_event + n])
+    if not id then break end
+    ids[n], written_to[n] = id, stream
+  end
+else
+  local references, remember = {}, {}
+
+  local function add_to(stream, aggregate, json)
+    local version = aggregate.version + 1
+    if aggregate.spliced then
+      json = '{"aggregate_version":' .. version .. ',' .. string.sub(json, 2)
+    end
+    local id, why = add(order, stream, json)
+    if not id then return nil, why end
+    aggregate.version = version
+    references[#references + 1] = { aggregate.key, string.sub(stream, #ARGV[5] + 1) .. ' ' .. id }
+    return id, stream
+  end
+
+  local function add_once(stream, once, fingerprint, json)
+    is_keyed = true
+    local known = remember[once] or redis.call('GET', once)
+    if known then
+      local known_id, known_print = string.match(known, '^(%S+) (.*)$')
+      if known_print ~= fingerprint then return nil, 'REUSED ' .. (#ids + 1) end
+      return known_id, false
+    end
+    local id, why = add(order, stream, json)
+    if not id then return nil, why end
+    remember[once] = id .. ' ' .. fingerprint
+    return id, stream
+  end
+
+  -- Its id and what it was written to; or nil and what is wrong.
+  local function add_one(where, json)
+    local stream = KEYS[tonumber(where)]
+    if stream then
+      local id, why = add(order, stream, json)
+      return id, id and stream or why
+    end
+    local s, a = string.match(where, '^(%d+)>(%d+)$')
+    if s then return add_to(KEYS[tonumber(s)], aggregates[tonumber(a)], json) end
+    local s, o, fingerprint = string.match(where, '^(%d+):(%d+):(.*)$')
+    return add_once(KEYS[tonumber(s)], KEYS[tonumber(o)], fingerprint, json)
+  end
+
+  for i = first_event, #ARGV, 2 do
+    local id, to = add_one(ARGV[i], ARGV[i + 1])
+    if not id then
+      problem = to
+      break
+    end
+    ids[#ids + 1], written_to[#ids + 1] = id, to
+  end
+  if not problem then
+    -- The events are there, and what a reference could be refused for was looked at before the first of them.
+    for _, r in ipairs(references) do redis.call('RPUSH', r[1], r[2]) end
+    for once, value in pairs(remember) do redis.call('SET', once, value, 'PX', ARGV[3]) end
+  end
+end
+
+if problem then
   -- A script is not rolled back by the server: take back what this one wrote.
   local before, count = {}, {}
-  for n, id in ipairs(written) do
+  for n, id in ipairs(ids) do
     local stream = written_to[n]
-    before[stream], count[stream] = before[stream] or stream_info(stream), (count[stream] or 0) + 1
-    redis.call('XDEL', stream, id)
+    if stream then
+      before[stream], count[stream] = before[stream] or stream_info(stream), (count[stream] or 0) + 1
+      redis.call('XDEL', stream, id)
+    end
   end
   for stream, was in pairs(before) do
     -- A reader takes a deleted entry ahead of it for a loss: the stream forgets these, where the server can (7.0).
@@ -85,77 +155,18 @@ local function undo(message)
         'MAXDELETEDID', deleted == '0-0' and '0-1' or deleted) -- 0-0 would leave it as it is
     end
   end
-  return redis.error_reply(message)
+  return redis.error_reply(problem)
 end
 
-local function add(stream, json)
-  local id, problem = append(stream, json)
-  if not id then return nil, problem end
-  local n = #written + 1
-  written[n], written_to[n] = id, stream
-  return id
-end
+settle(order)
 
--- Whether each id follows the one before it by one in its seq. Ids rise, so that the last one tells; those that a key
--- had before are in any order.
-local function in_a_row()
-  if is_keyed or #ids == 0 then return false end
-  local ms, seq = string.match(ids[1], '^(%d+)-(%d+)$')
-  local last_ms, last_seq = string.match(ids[#ids], '^(%d+)-(%d+)$')
-  return ms == last_ms and last_seq - seq == #ids - 1
+local reply = ids[1]
+if #ids ~= 1 then
+  -- Ids rise, so that the last one tells whether each follows the one before it; those that a key had are in any order.
+  local ms, seq = string.match(reply or '', '^(%d+)-(%d+)$')
+  local last_ms, last_seq = string.match(ids[#ids] or '', '^(%d+)-(%d+)$')
+  if not ms or is_keyed or ms ~= last_ms or last_seq - seq ~= #ids - 1 then reply = table.concat(ids, ' ') end
 end
-
-local function add_to(stream, aggregate, json)
-  local version = aggregate.version + 1
-  if aggregate.spliced then
-    json = '{"aggregate_version":' .. version .. ',' .. string.sub(json, 2)
-  end
-  local id, problem = add(stream, json)
-  if not id then return nil, problem end
-  aggregate.version = version
-  references[#references + 1] = { aggregate.key, string.sub(stream, #ARGV[5] + 1) .. ' ' .. id }
-  return id
-end
-
-local function add_one(where, json)
-  local s, a = string.match(where, '^(%d+)>(%d+)$')
-  if s then return add_to(KEYS[tonumber(s)], aggregates[tonumber(a)], json) end
-  local s, o, fingerprint = string.match(where, '^(%d+):(%d+):(.*)$')
-  local once = KEYS[tonumber(o)]
-  local known = remember[once] or redis.call('GET', once)
-  is_keyed = true
-  if known then
-    local known_id, known_print = string.match(known, '^(%S+) (.*)$')
-    if known_print ~= fingerprint then return nil, 'REUSED ' .. (#ids + 1) end
-    return known_id
-  end
-  local id, problem = add(KEYS[tonumber(s)], json)
-  if id then remember[once] = id .. ' ' .. fingerprint end
-  return id, problem
-end
-
-local i = first_event
-while i <= #ARGV do
-  local where, many = ARGV[i], 1
-  local stream = KEYS[tonumber(where)]
-  if not stream then
-    local s, n = string.match(where, '^(%d+)%*(%d+)$')
-    if s then stream, many = KEYS[tonumber(s)], tonumber(n) end
-  end
-  for n = i + 1, i + many do
-    local id, problem
-    if stream then id, problem = add(stream, ARGV[n]) else id, problem = add_one(where, ARGV[n]) end
-    if not id then return undo(problem) end
-    ids[#ids + 1] = id
-  end
-  i = i + many + 1
-end
-
--- The events are there, and what a reference could be refused for was looked at before the first of them.
-for _, r in ipairs(references) do redis.call('RPUSH', r[1], r[2]) end
-settle()
-for once, value in pairs(remember) do redis.call('SET', once, value, 'PX', ARGV[3]) end
-local reply = in_a_row() and ids[1] or table.concat(ids, ' ')
 if #aggregates > 0 then
   local versions = {}
   for i, aggregate in ipairs(aggregates) do

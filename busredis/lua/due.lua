@@ -16,7 +16,7 @@ local ids = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, ARGV[5
 local appended, refused = 0, {}
 
 -- Only what is due moves the clock and is worth a look at it.
-local add, settle
+local order
 
 local function append(id, value)
   if not value then
@@ -25,13 +25,13 @@ local function append(id, value)
   end
   local kind, fingerprint, json = string.match(value, '^(%S+) (%S+) (.*)$')
   local entry_id, problem = nil, 'it is not "<event type> <fingerprint or -> <JSON>"'
-  if kind then entry_id, problem = add(ARGV[2] .. kind, json) end
+  if kind then entry_id, problem = add(order, ARGV[2] .. kind, json) end
   if not entry_id then
     -- Later: it must not be in the way of what can be appended. If this is refused too, the server takes no writes.
     redis.call('ZADD', KEYS[3], now + ARGV[6], id)
     return (kind or '?') .. ' ' .. problem
   end
-  settle()
+  settle(order)
   redis.call('ZREM', KEYS[3], id)
   redis.call('HDEL', KEYS[4], id)
   -- Who schedules it again under its key, not knowing that it was due, is told so.
@@ -40,7 +40,7 @@ local function append(id, value)
 end
 
 if #ids > 0 then
-  add, settle = in_order(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
+  order = in_order(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
   local values = redis.call('HMGET', KEYS[4], unpack(ids))
   for i, id in ipairs(ids) do
     local problem = append(id, values[i])

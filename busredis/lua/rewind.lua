@@ -5,13 +5,15 @@
 -- ARGV[1]  group
 -- ARGV[2]  what becomes of pending entries: "refuse" if there is one behind the position, "again" (they are read again
 --          with all others), "done" (all are, up to the position)
--- ARGV[3]  1: handlers with side effects run too   ARGV[4] how many streams   ARGV[5] how many pairs of keys to rename
--- ARGV[6+] for each stream two: its event type, the id after which to read on
+-- ARGV[3]  1: handlers with side effects run too   ARGV[4] 1: only look whether it can be done
+-- ARGV[5]  how many streams   ARGV[6] how many pairs of keys to rename
+-- ARGV[7+] for each stream three: its event type, the id after which to read on, the id up to which the group needs nothing
+--          that was trimmed, empty if that does not matter
 --
 -- Returns  for each stream the id up to which the group had read
 -- Errors   NOGROUP, TRIMMED <event type> <id>, PENDING <how many>; then nothing was done
 
-local streams, pairs_count = tonumber(ARGV[4]), tonumber(ARGV[5])
+local streams, pairs_count = tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local function number_below(a, b)
   if #a ~= #b then return #a < #b end
@@ -46,22 +48,23 @@ end
 
 local was, open, behind = {}, {}, 0
 for n = 1, streams do
-  local stream, kind, position = KEYS[4 + n], ARGV[4 + 2 * n], ARGV[5 + 2 * n]
+  local stream, kind, position, had = KEYS[4 + n], ARGV[4 + 3 * n], ARGV[5 + 3 * n], ARGV[6 + 3 * n]
   was[n] = reached(stream)
   if not was[n] then return redis.error_reply('NOGROUP no group ' .. ARGV[1] .. ' on ' .. stream) end
   local trimmed = redis.call('HGET', KEYS[4], kind)
-  if trimmed and below(position, trimmed) and ARGV[2] ~= 'done' then
+  if trimmed and had ~= '' and below(had, trimmed) then
     return redis.error_reply('TRIMMED ' .. kind .. ' ' .. trimmed)
   end
   open[n] = pending(stream, ARGV[2] ~= 'done' and position)
   behind = behind + #open[n]
 end
 if ARGV[2] == 'refuse' and behind > 0 then return redis.error_reply('PENDING ' .. behind) end
+if ARGV[4] == '1' then return was end
 
 redis.call('HDEL', KEYS[2], 'side-effects')
 if ARGV[3] == '1' then redis.call('HSET', KEYS[2], 'side-effects', '1') end
 for n = 1, streams do
-  local stream, position = KEYS[4 + n], ARGV[5 + 2 * n]
+  local stream, position = KEYS[4 + n], ARGV[5 + 3 * n]
   local moves = ARGV[2] == 'done' or below(position, was[n])
   -- A group is not moved forward by a replay; what is acknowledged here is read again, or was done by the shadow.
   for first = 1, moves and #open[n] or 0, 1000 do

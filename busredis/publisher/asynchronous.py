@@ -46,13 +46,16 @@ class AsyncPublisher:
         """Writes one event and returns its entry id; see Publisher.publish."""
         record = self._appender.record(event, key)
         queues = self._queues if self._is_ready() else await self._ready([record])
-        ids = await choose(queues, event, key).add([record])
+        queue = choose(queues, event, key)
+        queue.check_use()
+        # A coroutine less than add(), where there is room.
+        ids = await queue.add([record]) if queue.is_full() else await queue.put([record])
         return ids[0]
 
     async def publish_many(self, events: Iterable[DomainEvent]) -> list[str]:
         """Writes events in order and returns their entry ids; see Publisher.publish_many."""
         events = list(events)
-        records = [self._appender.record(event) for event in events]
+        records = self._appender.records(events)
         if not records:
             return []
         queues = self._queues if self._is_ready() else await self._ready(records)

@@ -2,8 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -52,8 +51,8 @@ class Publisher:
         PublishRefused, PublishIndeterminate.
         """
         record = self._appender.record(event, key)
-        with self._ready([record]) as appenders:
-            return self._append(choose(appenders, event, key), [record])[0]
+        with self._lock:
+            return self._append(choose(self._ready([record]), event, key), [record])[0]
 
     def publish_many(self, events: Iterable[DomainEvent]) -> list[str]:
         """Writes events in order and returns their entry ids in the same order.
@@ -63,10 +62,11 @@ class Publisher:
         that of the events within each of them, and `confirmed` has "" in the place of an event that is not.
         """
         events = list(events)
-        records = [self._appender.record(event) for event in events]
+        records = self._appender.records(events)
         if not records:
             return []
-        with self._ready(records) as appenders:
+        with self._lock:
+            appenders = self._ready(records)
             found = Pieces(appenders, events, records)
             for piece in found.pieces:
                 try:
@@ -75,14 +75,13 @@ class Publisher:
                     raise found.failed(error) from error.__cause__
         return found.ids
 
-    @contextmanager
-    def _ready(self, batch: Sequence[Record]) -> Iterator[list[Appender]]:
-        with self._lock:
-            if self._closed:
-                raise PublishRefused("this publisher is closed; nothing was written")
-            if not self._appenders:
-                self._learn(batch)
-            yield self._appenders
+    def _ready(self, batch: Sequence[Record]) -> list[Appender]:
+        """One a partition. The lock is held."""
+        if self._closed:
+            raise PublishRefused("this publisher is closed; nothing was written")
+        if not self._appenders:
+            self._learn(batch)
+        return self._appenders
 
     def _learn(self, batch: Sequence[Record]) -> None:
         began, attempt = time.monotonic(), self._appender.begin()
@@ -122,7 +121,8 @@ class Publisher:
         EncodeError, PublishRefused, PublishIndeterminate.
         """
         change = self._schedule.add(event, at=at, delay=delay, key=key)
-        with self._ready([_SCHEDULE]):
+        with self._lock:
+            self._ready([_SCHEDULE])
             part = choose(self._schedules, event, key)
         self._change_in(part, change)
         return change.id
@@ -140,13 +140,15 @@ class Publisher:
 
     def scheduled(self, limit: int = 100) -> list[Scheduled]:
         """What waits in the schedule, the soonest first. Raises ServerError."""
-        with self._ready([_SCHEDULE]):
+        with self._lock:
+            self._ready([_SCHEDULE])
             parts = list(self._schedules)
         return soonest([self._client.run(find_scheduled(part.keys, limit)) for part in parts], limit)
 
     def _change(self, change: Change) -> bool:
         """Makes a change in whichever partition has the event."""
-        with self._ready([_SCHEDULE]):
+        with self._lock:
+            self._ready([_SCHEDULE])
             parts = list(self._schedules)
         return any(self._change_in(part, change) for part in parts)
 

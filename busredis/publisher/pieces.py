@@ -1,6 +1,6 @@
 """Many events as appends, each for one partition, and what came of them in the order of the events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from busredis.append import Appender, Record
@@ -27,19 +27,20 @@ class Pieces:
         self._is_divided = len(appenders) > 1
         self.ids = [""] * len(records)
         self.pieces: list[Piece] = []
-        by_partition: dict[int, list[int]] = {}
+        parts: Mapping[int, Sequence[int]] = {0: range(len(records))}
         if self._is_divided:
-            for index, event in enumerate(events):
-                by_partition.setdefault(partition_of(place_of(event), len(appenders)), []).append(index)
-        elif records:
-            by_partition[0] = list(range(len(records)))
-        for partition, indexes in by_partition.items():
+            parts = _divided(events, len(appenders))
+        for partition, indexes in parts.items():
+            own = [records[index] for index in indexes] if self._is_divided else records
             done = 0
-            for batch in appenders[partition].pieces([records[index] for index in indexes]):
+            for batch in appenders[partition].pieces(own):
                 self.pieces.append(Piece(partition, batch, indexes[done : done + len(batch)]))
                 done += len(batch)
 
     def confirm(self, piece: Piece, ids: Sequence[str]) -> None:
+        if isinstance(piece.indexes, range):
+            self.ids[piece.indexes.start : piece.indexes.stop] = ids
+            return
         for index, entry_id in zip(piece.indexes, ids, strict=True):
             self.ids[index] = entry_id
 
@@ -47,3 +48,11 @@ class Pieces:
         """`error` with what was confirmed all the same."""
         error.confirmed = self.ids if self._is_divided else [entry_id for entry_id in self.ids if entry_id]
         return error
+
+
+def _divided(events: Sequence[DomainEvent], count: int) -> dict[int, list[int]]:
+    """Where the events of each partition stand among all."""
+    found: dict[int, list[int]] = {}
+    for index, event in enumerate(events):
+        found.setdefault(partition_of(place_of(event), count), []).append(index)
+    return found

@@ -29,6 +29,7 @@ class Queue:
         self._most_bytes = max(1, self._settings.buffer_bytes // share)
         #: Seconds of the first append's time that are spent already.
         self.spent = 0.0
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Item] = deque()
         self._events = self._bytes = 0
         self._wake = asyncio.Event()
@@ -38,25 +39,36 @@ class Queue:
         self._closed = False
 
     async def add(self, records: Sequence[Record]) -> list[str]:
-        self._check_use()
-        while self._events >= self._most_events or self._bytes >= self._most_bytes:
+        """The entry ids, once the records are written; waits for room first. Raises PublishError."""
+        self.check_use()
+        while self.is_full():
             self._room.clear()
             await self._room.wait()
-            self._check_use()
-        size = sum(len(record.json) for record in records)
-        item = _Item(records, size, asyncio.get_running_loop().create_future())
+            self.check_use()
+        return await self.put(records)
+
+    def is_full(self) -> bool:
+        return self._events >= self._most_events or self._bytes >= self._most_bytes
+
+    def put(self, records: Sequence[Record]) -> asyncio.Future[list[str]]:
+        """What add() waits for; to be called after check_use(), and if there is room."""
+        size = 0
+        for record in records:
+            size += len(record.json)
+        item = _Item(records, size, self._loop.create_future())
         self._waiting.append(item)
         self._events += len(records)
         self._bytes += size
         self._wake.set()
-        return await item.done
+        return item.done
 
-    def _check_use(self) -> None:
+    def check_use(self) -> None:
+        """Raises PublishRefused if it is closed."""
         if self._closed:
             raise PublishRefused("this publisher is closed; nothing was written")
         if self._writer is None or self._writer.done():
             # Done only if it was cancelled from outside or broke: then nobody may wait for ever.
-            self._writer = asyncio.get_running_loop().create_task(self._write(), name="busredis publisher")
+            self._writer = self._loop.create_task(self._write(), name="busredis publisher")
 
     async def _write(self) -> None:
         while not (self._closed and not self._waiting):

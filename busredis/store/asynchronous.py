@@ -19,7 +19,7 @@ from busredis.store.model import AggregateId, Appended, Commit, StoredEvent, Tra
 from busredis.store.operations import Append, Blocking, FindPartitions, FindTracked, Load, Operation
 from busredis.store.reading import Reading
 from busredis.store.recorder import Recorder, learning
-from busredis.store.tiers import find_archive, through
+from busredis.store.tiers import find_archives, through
 
 Result = TypeVar("Result")
 
@@ -34,7 +34,7 @@ class AsyncEventStore:
         self._settings = Settings.load(url=url, namespace=namespace, **options)
         self._recorder = Recorder(self._settings)
         self._codec = self._recorder.codec
-        self._archive = find_archive(self._settings)
+        self._archives = find_archives(self._settings)
         self._client = AsyncClient(server_url(self._settings), timeout=self._settings.publish_timeout)
 
     async def perform(self, operation: Operation) -> Any:
@@ -42,9 +42,9 @@ class AsyncEventStore:
         if self._recorder.lacks(operation):
             with learning(operation):
                 await self._perform(FindPartitions())
-        if self._archive is None:
+        if self._archives is None:
             return await self._perform(operation)
-        return await drive_async(through(self._archive, self._recorder, operation), self._perform)
+        return await drive_async(through(self._archives, self._recorder, operation), self._perform)
 
     async def _perform(self, operation: Operation) -> Any:
         if isinstance(operation, Blocking):

@@ -20,7 +20,7 @@ from busredis.store.model import AggregateId, Appended, Commit, StoredEvent, Tra
 from busredis.store.operations import Append, Blocking, FindPartitions, FindTracked, Load, Operation
 from busredis.store.reading import Reading
 from busredis.store.recorder import Recorder, learning
-from busredis.store.tiers import find_archive, through
+from busredis.store.tiers import find_archives, through
 
 Result = TypeVar("Result")
 
@@ -143,7 +143,7 @@ class EventStore(BlockingStore):
         self._settings = Settings.load(url=url, namespace=namespace, **options)
         self._recorder = Recorder(self._settings)
         self._codec = self._recorder.codec
-        self._archive = find_archive(self._settings)
+        self._archives = find_archives(self._settings)
         self._client = Client(server_url(self._settings), timeout=self._settings.publish_timeout)
 
     def perform(self, operation: Operation) -> Any:
@@ -151,9 +151,9 @@ class EventStore(BlockingStore):
         if self._recorder.lacks(operation):
             with learning(operation):
                 self._perform(FindPartitions())
-        if self._archive is None:
+        if self._archives is None:
             return self._perform(operation)
-        return drive(through(self._archive, self._recorder, operation), self._perform)
+        return drive(through(self._archives, self._recorder, operation), self._perform)
 
     def _perform(self, operation: Operation) -> Any:
         if isinstance(operation, Blocking):

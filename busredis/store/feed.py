@@ -63,6 +63,11 @@ class Feed:
         self._horizon = self.position
         self._quiet = 0
 
+    @property
+    def horizon(self) -> str:
+        """Up to where everything comes, or came: nothing that is appended from now on has an id at or below it."""
+        return self._horizon
+
     def begin(self) -> Steps[None]:
         """Learns which streams there are, those of other programs included."""
         yield FindTypes(self._partition)

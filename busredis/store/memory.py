@@ -107,7 +107,7 @@ class InMemoryEventStore(BlockingStore):
                 conflict = conflict or VersionConflict(commit.aggregate, commit.expected_version, version)
             base = version if commit.expected_version == ANY else commit.expected_version
             events = [owned(event, commit.aggregate, base + n) for n, event in enumerate(commit.events, 1)]
-            records = [self._appender.record(event) for event in events]
+            records = self._appender.records(events)
             prepared.append((commit, [(record.event_type, record.json) for record in records]))
         self._check_size([json for _, records in prepared for _, json in records])
         if conflict is not None:

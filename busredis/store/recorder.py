@@ -18,7 +18,6 @@ from busredis.errors import (
     PublishRefused,
     ServerError,
     ServerUnavailable,
-    SettingsError,
 )
 from busredis.events import DomainEvent, registry
 from busredis.keys import Keys, just_before, parse_id
@@ -77,7 +76,8 @@ class Recorder:
         """Whether FindPartitions has to be performed first."""
         return not self.partitions and not isinstance(operation, FindPartitions)
 
-    def _of(self, aggregate: AggregateId) -> Keys:
+    def keys_of(self, aggregate: AggregateId) -> Keys:
+        """The keys of the partition that an aggregate is in."""
         return self.partitions[partition_of(aggregate.id, len(self.partitions))]
 
     @contextmanager
@@ -139,10 +139,6 @@ class Recorder:
 
     def _find_partitions(self) -> Flow[int]:
         found = yield from learn(self._settings.namespace, self._settings.partitions)
-        if len(found) > 1 and self._settings.archive:
-            raise SettingsError(
-                f"namespace {self._settings.namespace!r} has {len(found)} partitions, and an archive is of one"
-            )
         self.partitions = found
         return len(found)
 
@@ -151,7 +147,7 @@ class Recorder:
 
     def _rows(self, load: Load) -> Flow[Rows]:
         aggregate = load.aggregate
-        own = self._of(aggregate)
+        own = self.keys_of(aggregate)
         keys = [own.aggregate(*aggregate), own.snapshot(*aggregate), own.personal]
         upto: Arg = "" if load.upto is None else max(load.upto, 0)
         at: Arg = "" if load.at is None else int(load.at.timestamp() * 1000)
@@ -201,7 +197,7 @@ class Recorder:
         return events
 
     def _write_snapshot(self, write: WriteSnapshot) -> Flow[str]:
-        own = self._of(write.aggregate)
+        own = self.keys_of(write.aggregate)
         keys = [own.aggregate(*write.aggregate), own.snapshot(*write.aggregate), own.personal]
         snapshot = write.snapshot
         args: list[Arg] = [snapshot.version, snapshot.state, snapshot.schema, snapshot.taken_at.isoformat()]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from busredis.cold import Archive
+from busredis.cold import Archive, Archives
 from busredis.errors import PositionGone
 from busredis.keys import parse_id
 from busredis.settings import Settings
@@ -17,17 +17,20 @@ from busredis.store.recorder import Recorder
 from busredis.store.rows import Rows
 
 
-def find_archive(settings: Settings) -> Archive | None:
-    """The archive of these settings, if they name one."""
-    return Archive(settings.archive, settings.namespace) if settings.archive else None
+def find_archives(settings: Settings) -> Archives | None:
+    """What these settings say is archived, if they name a place."""
+    return Archives(settings.archive, settings.namespace) if settings.archive else None
 
 
-def through(archive: Archive, recorder: Recorder, operation: Operation) -> Steps[Any]:
-    """`operation`, as the steps that it takes with an archive."""
+def through(archives: Archives, recorder: Recorder, operation: Operation) -> Steps[Any]:
+    """`operation`, as the steps that it takes with an archive: that of the partition which it is about."""
+    parts = recorder.partitions
     match operation:
         case Load():
+            archive = archives.of(recorder.keys_of(operation.aggregate), len(parts))
             return (yield from _load(archive, recorder, operation))
         case ReadStreams():
+            archive = archives.of(parts[operation.partition], len(parts))
             return (yield from _read_streams(archive, operation))
     return (yield operation)
 

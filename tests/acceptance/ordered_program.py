@@ -1,4 +1,4 @@
-"""A daemon with ordered handlers, of its own process: python -m tests.acceptance.ordered_program URL NAMESPACE [LEASE]."""
+"""A daemon with ordered handlers, of its own process: python -m tests.acceptance.ordered_program URL NAMESPACE GROUP LEASE."""
 
 import asyncio
 import os

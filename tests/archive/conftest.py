@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from busredis.archiver import Archiver
-from busredis.client import Client
 from busredis.cold import Archive
 from busredis.events import DomainEvent
 
@@ -68,13 +67,6 @@ def folder(tmp_path):
 @pytest.fixture
 def archive(folder, namespace):
     return Archive(str(folder), namespace)
-
-
-@pytest.fixture
-def client(server):
-    made = Client(server.url)
-    yield made
-    made.close()
 
 
 @pytest.fixture

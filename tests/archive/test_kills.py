@@ -30,7 +30,7 @@ def program(server):
 
         def run(archive, delay: float = 0) -> str:
             folder = archive.place.url.rpartition("/")[0]
-            print(archive.namespace, folder, delay, file=process.stdin, flush=True)
+            print(archive.namespace, folder, delay, 1, file=process.stdin, flush=True)
             return process.stdout.readline().strip()
 
         yield run

@@ -5,7 +5,6 @@ import json
 import logging
 import sys
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
-from datetime import timedelta
 from unittest import mock
 
 import pytest
@@ -16,8 +15,7 @@ from busredis.cli.logs import configure
 from busredis.errors import CommandRefused
 from tests.bad_input.entries import CALLS, ENTRIES, SHOP, Foreign
 from tests.bad_input.model import SECRET, Call
-
-FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=1)}
+from tests.integration.conftest import FAST
 
 
 class Terminal(io.TextIOWrapper):

@@ -3,11 +3,13 @@
 import asyncio
 import threading
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
-from busredis import Context, Daemon, DomainEvent, Publisher, Reject, Retry, Router, Skip
+from busredis import Context, DomainEvent, Reject, Retry, Router, Skip
 from busredis.lua import load
+from tests.integration.conftest import BRIEF
 from tests.proxy import Proxy
 
 
@@ -16,21 +18,14 @@ class Booked(DomainEvent):
     cents: int = 0
 
 
-FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=0.5)}
+@pytest.fixture
+def run(run):
+    return partial(run, **BRIEF)
 
 
 @pytest.fixture
-def run(server, namespace):
-    def run_until_empty(router: Router, url: str = server.url, **options) -> None:
-        Daemon(router, url=url, namespace=namespace, burst=True, **(FAST | options)).run()
-
-    return run_until_empty
-
-
-@pytest.fixture
-def publish(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield publisher.publish_many
+def publish(publisher):
+    return publisher.publish_many
 
 
 def outcomes(inspect, keys, group):

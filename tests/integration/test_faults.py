@@ -4,7 +4,6 @@ import signal
 import threading
 from collections import Counter
 from datetime import timedelta
-from typing import Self
 
 import pytest
 
@@ -12,7 +11,7 @@ from busredis import AsyncPublisher, Context, Daemon, DomainEvent, Publisher, Ro
 from busredis.client import Client
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
-from tests.proxy import Proxy
+from tests.integration.running import Running
 from tests.servers import TestServer, chosen_server
 from tests.waiting import wait_until
 
@@ -24,8 +23,8 @@ class Sent(DomainEvent):
 FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.2), "lease": timedelta(seconds=1)}
 
 
-class Running:
-    """A daemon in a thread of this process, that counts what its handler was run for."""
+class Counting(Running):
+    """A daemon that counts what its handler was run for."""
 
     def __init__(self, url: str, namespace: str, **options) -> None:
         self.seen: Counter[int] = Counter()
@@ -37,30 +36,14 @@ class Running:
             self.seen[event.number] += 1
             self.attempts[ctx.attempt] += 1
 
-        self.daemon = Daemon(router, url=url, namespace=namespace, **(FAST | options))
-        self.thread = threading.Thread(target=self.daemon.run)
-
-    def __enter__(self) -> Self:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.daemon.stop()
-        self.thread.join(timeout=20)
-        assert not self.thread.is_alive()
-
-
-@pytest.fixture
-def proxy(server):
-    with Proxy(server.port) as running:
-        yield running
+        super().__init__(Daemon(router, url=url, namespace=namespace, **(FAST | options)))
 
 
 @pytest.mark.parametrize("command", [b"XREADGROUP", b"EVALSHA"])
 def test_a_lost_reply_to_a_daemon_loses_no_event_and_counts_no_attempt(
     server, proxy, namespace, inspect, keys, command
 ):
-    with Publisher(server.url, namespace=namespace) as publisher, Running(proxy.url, namespace) as running:
+    with Publisher(server.url, namespace=namespace) as publisher, Counting(proxy.url, namespace) as running:
         for round_ in range(5):
             proxy.cut_before_reply(1, needle=command)
             publisher.publish_many([Sent(number=round_ * 20 + n) for n in range(20)])
@@ -88,7 +71,7 @@ async def test_a_lost_reply_to_a_publisher_is_stored_once(server, proxy, namespa
 
 
 def test_scripts_and_connections_that_the_server_drops_are_replaced(server, namespace, inspect, keys):
-    with Publisher(server.url, namespace=namespace) as publisher, Running(server.url, namespace) as running:
+    with Publisher(server.url, namespace=namespace) as publisher, Counting(server.url, namespace) as running:
         for number in range(20):
             inspect.script_flush()
             if number % 5 == 0:
@@ -108,7 +91,7 @@ def test_what_was_confirmed_survives_the_death_of_the_server(tmp_path):
     confirmed: list[int] = []
     with (
         TestServer(binary, tmp_path, appendfsync="always") as server,
-        Running(server.url, "busredis") as running,
+        Counting(server.url, "busredis") as running,
     ):
         stop = threading.Event()
 
@@ -183,7 +166,7 @@ def test_a_slow_handler_keeps_its_lease_also_when_it_blocks_the_loop(server, nam
     with Publisher(server.url, namespace=namespace) as publisher:
         publisher.publish(Sent())
     daemon = Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST)
-    with Running(
+    with Counting(
         server.url, namespace
     ):  # a rival for other groups changes nothing; one for the same groups follows
         rival = Daemon(router, url=server.url, namespace=namespace, **FAST)
@@ -228,12 +211,8 @@ def test_a_dead_letter_that_cannot_be_written_keeps_its_entry_and_the_rest_goes_
     inspect.set(keys.dead("rejects"), "not a stream")
     with Publisher(server.url, namespace=namespace) as publisher:
         publisher.publish_many([Sent(number=n) for n in range(3)])
-    daemon = Daemon(router, url=server.url, namespace=namespace, **FAST)
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    wait_until(lambda: seen == [1, 2], "the rest is handled")
-    pending = lambda: inspect.xpending(keys.stream("Sent"), "rejects")  # noqa: E731
-    wait_until(lambda: [c["name"] for c in pending()["consumers"]] == [b"waiting-30000"], "the entry waits")
-    daemon.stop()
-    thread.join(timeout=20)
+    with Running(Daemon(router, url=server.url, namespace=namespace, **FAST)):
+        wait_until(lambda: seen == [1, 2], "the rest is handled")
+        pending = lambda: inspect.xpending(keys.stream("Sent"), "rejects")  # noqa: E731
+        wait_until(lambda: [c["name"] for c in pending()["consumers"]] == [b"waiting-30000"], "it waits")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -4,16 +4,16 @@ import asyncio
 import threading
 import time
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
-from busredis import Context, Daemon, DomainEvent, Publisher, Router
-from busredis.client import Client
+from busredis import Context, Daemon, DomainEvent, Router
 from busredis.dead_letters import DeadLetters
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
 from busredis.errors import CommandRefused
+from tests.integration.conftest import BRIEF
+from tests.integration.running import Running
 from tests.waiting import wait_until
 
 
@@ -23,22 +23,6 @@ class Guarded(DomainEvent):
 
 class Crowd(DomainEvent):
     number: int = 0
-
-
-FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=0.5)}
-
-
-@pytest.fixture
-def publisher(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield publisher
-
-
-@pytest.fixture
-def client(server):
-    client = Client(server.url)
-    yield client
-    client.close()
 
 
 @pytest.fixture
@@ -152,7 +136,7 @@ def test_a_dead_letter_that_is_handed_back_has_all_its_attempts(server, namespac
         raise ValueError
 
     publisher.publish(Guarded())
-    daemon = Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST)
+    daemon = Daemon(router, url=server.url, namespace=namespace, burst=True, **BRIEF)
     daemon.run()
     [letter] = client.run(DeadLetters([keys]).list("g"))
     client.run(DeadLetters([keys]).retry(letter))
@@ -173,7 +157,7 @@ def test_while_a_handler_runs_its_entry_is_pending(server, namespace, publisher,
 
     router.on(Guarded, name="g")(look if colour == "sync" else look_async)
     publisher.publish(Guarded())
-    Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
+    Daemon(router, url=server.url, namespace=namespace, burst=True, **BRIEF).run()
 
     assert pending == [1]
 
@@ -188,7 +172,7 @@ def test_attempts_are_counted(server, namespace, publisher):
             raise ValueError
 
     publisher.publish(Guarded())
-    Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
+    Daemon(router, url=server.url, namespace=namespace, burst=True, **BRIEF).run()
 
     assert attempts == [1, 2, 3]
 
@@ -216,14 +200,8 @@ def test_the_last_attempt_of_a_suspect_runs_with_nothing_beside_it(
     publisher.publish(Guarded())
     read(client, reader("ghost"))
     publisher.publish_many([Crowd(number=n) for n in range(2_000)])
-    daemon = Daemon(router, url=server.url, namespace=namespace, **FAST)
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
+    with Running(Daemon(router, url=server.url, namespace=namespace, **BRIEF)):
         wait_until(done.is_set, "the suspect has run", 10)
-    finally:
-        daemon.stop()
-        thread.join(timeout=20)
 
     assert crowd["started"] > 0
     assert beside == [0, 0]
@@ -245,17 +223,10 @@ def test_a_slow_handler_keeps_its_lease_while_the_loop_is_free(
 
     router.on(Guarded, name="g")(slow if colour == "sync" else slow_async)
     publisher.publish(Guarded(number=1))
-    rivals = [Daemon(router, url=server.url, namespace=namespace, **FAST) for _ in range(2)]
-    threads = [threading.Thread(target=daemon.run) for daemon in rivals]
-    for thread in threads:
-        thread.start()
-    try:
+    one, rival = (Daemon(router, url=server.url, namespace=namespace, **BRIEF) for _ in range(2))
+    with Running(one), Running(rival):
         wait_until(lambda: runs, "it runs")
         wait_until(lambda: inspect.xpending(keys.stream("Guarded"), "g")["pending"] == 0, "it is done")
-    finally:
-        for daemon, thread in zip(rivals, threads, strict=True):
-            daemon.stop()
-            thread.join(timeout=20)
 
     assert runs == [1]
 
@@ -269,15 +240,10 @@ def test_what_a_daemon_holds_and_knows_nothing_of_is_run_once_its_lease_has_ende
     async def handle(event: Guarded, ctx: Context) -> None:
         seen.append((event.number, ctx.attempt))
 
-    daemon = Daemon(router, url=server.url, namespace=namespace, **FAST)
+    daemon = Daemon(router, url=server.url, namespace=namespace, **BRIEF)
     publisher.publish(Guarded(number=7))
     read(client, reader(daemon.name))
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
+    with Running(daemon):
         wait_until(lambda: seen, "the entry is run", 10)
-    finally:
-        daemon.stop()
-        thread.join(timeout=20)
 
     assert seen == [(7, 1)]

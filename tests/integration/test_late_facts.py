@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from busredis import Daemon, Publisher
 from busredis.catalog import (
     ActionEvaluatedEvent,
     KnowledgeConsolidatedEvent,
@@ -13,25 +12,12 @@ from busredis.catalog import (
     MemoryPurgedEvent,
     UserLoggedInEvent,
 )
-from handlers import governance, memory, user
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def minutes(number):
     return NOW + timedelta(minutes=number)
-
-
-@pytest.fixture
-def handle(server, namespace, inspect):
-    def publish_and_run(*events) -> None:
-        with Publisher(server.url, namespace=namespace) as publisher:
-            publisher.publish_many(events)
-        routers = [module.router for module in (governance, user, memory)]
-        fast = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1)}
-        Daemon(*routers, url=server.url, namespace=namespace, burst=True, **fast).run()
-
-    return publish_and_run
 
 
 def denial(at, who="eve"):

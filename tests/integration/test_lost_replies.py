@@ -11,7 +11,7 @@ from busredis.append import Appender
 from busredis.client import Client
 from busredis.errors import CommandRefused
 from busredis.settings import Settings
-from tests.proxy import Proxy
+from tests.integration.running import Running
 from tests.waiting import wait_until
 
 
@@ -21,18 +21,6 @@ class Minted(DomainEvent):
 
 #: A lease that no test outlives: nothing is put right just because it ends.
 PATIENT = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(minutes=5)}
-
-
-@pytest.fixture
-def proxy(server):
-    with Proxy(server.port) as running:
-        yield running
-
-
-@pytest.fixture
-def publisher(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield publisher
 
 
 def test_what_came_in_a_lost_reply_is_taken_up_long_before_the_lease_ends(proxy, namespace, publisher):
@@ -74,10 +62,7 @@ def test_an_acknowledgement_survives_a_server_that_is_away(
         started.set()
         release.wait(30)
 
-    daemon = Daemon(router, url=proxy.url, namespace=namespace, **PATIENT)
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
+    with Running(Daemon(router, url=proxy.url, namespace=namespace, **PATIENT)):
         publisher.publish(Minted(number=1))
         assert started.wait(20)
         proxy.refuse()
@@ -85,9 +70,6 @@ def test_an_acknowledgement_survives_a_server_that_is_away(
         wait_until(lambda: "settling of g waits for the server" in caplog.text, "it is away", 10)
         proxy.accept()
         wait_until(lambda: inspect.xpending(keys.stream("Minted"), "g")["pending"] == 0, "acknowledged", 10)
-    finally:
-        daemon.stop()
-        thread.join(timeout=20)
 
     assert runs == {1: 1}
 

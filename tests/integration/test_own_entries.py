@@ -1,7 +1,6 @@
 """Entries that a consumer holds by the server's word and not by its own: lost replies, found again."""
 
 import asyncio
-import threading
 from datetime import timedelta
 
 from busredis import Context, Daemon, DomainEvent, Publisher, Router
@@ -13,12 +12,16 @@ from busredis.delivery.pending import Pending
 from busredis.delivery.process import Process
 from busredis.lua import load
 from busredis.settings import Settings
+from tests.integration.running import Running
 from tests.proxy import Proxy
 from tests.waiting import wait_until
 
 
 class Found(DomainEvent):
     number: int = 0
+
+
+PATIENT = {"sweep": timedelta(seconds=0.1), "lease": timedelta(seconds=60)}
 
 
 async def test_an_entry_of_its_own_that_two_looks_find_at_once_is_run_once(server, namespace, inspect, keys):
@@ -60,16 +63,17 @@ def test_what_a_lost_reply_delivered_is_found_also_if_the_first_look_for_it_is_l
     server, namespace, inspect, keys
 ):
     """And not only when the lease is over, by another daemon and as another attempt."""
-    router, runs, lease = Router(), [], timedelta(seconds=60)
+    router, runs = Router(), []
 
     @router.on(Found, name="g")
     async def handle(event: Found, ctx: Context) -> None:
         runs.append((event.number, ctx.attempt))
 
-    with Proxy(server.port) as proxy, Publisher(server.url, namespace=namespace) as publisher:
-        daemon = Daemon(router, url=proxy.url, namespace=namespace, lease=lease, sweep=timedelta(seconds=0.1))
-        thread = threading.Thread(target=daemon.run)
-        thread.start()
+    with (
+        Proxy(server.port) as proxy,
+        Publisher(server.url, namespace=namespace) as publisher,
+        Running(Daemon(router, url=proxy.url, namespace=namespace, **PATIENT)),
+    ):
         publisher.publish(Found(number=0))
         wait_until(lambda: runs == [(0, 1)], "the daemon is at work")
         wait_until(lambda: inspect.xpending(keys.stream("Found"), "g")["pending"] == 0, "all is acknowledged")
@@ -81,15 +85,13 @@ def test_what_a_lost_reply_delivered_is_found_also_if_the_first_look_for_it_is_l
         proxy.resume()
         wait_until(lambda: proxy.lost_requests == 1, "the daemon has looked")
         wait_until(lambda: len(runs) > 1, "what was delivered in the lost reply is handled", 10)
-        daemon.stop()
-        thread.join(timeout=20)
 
     assert runs == [(0, 1), (1, 1)]
 
 
 def test_a_claim_whose_reply_is_lost_costs_no_attempt(server, namespace, inspect, keys):
     """And no lease: the entry is this consumer's, who finds it again at once."""
-    router, runs, lease = Router(), [], timedelta(seconds=60)
+    router, runs = Router(), []
 
     @router.on(Found, name="g", backoff=0.3, max_attempts=2)
     async def handle(event: Found, ctx: Context) -> None:
@@ -97,17 +99,16 @@ def test_a_claim_whose_reply_is_lost_costs_no_attempt(server, namespace, inspect
         if ctx.attempt == 1:
             raise ValueError
 
-    with Proxy(server.port) as proxy, Publisher(server.url, namespace=namespace) as publisher:
-        daemon = Daemon(router, url=proxy.url, namespace=namespace, lease=lease, sweep=timedelta(seconds=0.1))
-        thread = threading.Thread(target=daemon.run)
-        thread.start()
+    with (
+        Proxy(server.port) as proxy,
+        Publisher(server.url, namespace=namespace) as publisher,
+        Running(Daemon(router, url=proxy.url, namespace=namespace, **PATIENT)),
+    ):
         inspect.script_load(load("claim").text)
         proxy.cut_before_reply(1, needle=load("claim").sha.encode())
         publisher.publish(Found())
         wait_until(lambda: proxy.lost_replies == 1, "the claim is made, its reply is lost")
         wait_until(lambda: len(runs) > 1, "the entry is run all the same", 10)
         wait_until(lambda: inspect.xpending(keys.stream("Found"), "g")["pending"] == 0, "all is acknowledged")
-        daemon.stop()
-        thread.join(timeout=20)
 
     assert runs == [1, 2]

@@ -5,31 +5,15 @@ from datetime import timedelta
 
 import pytest
 
-from busredis import Context, Daemon, DomainEvent, Publisher, Router
-from busredis.client import Client
+from busredis import Context, Daemon, DomainEvent, Router
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import PAGE, Pending
+from tests.integration.conftest import BRIEF
 from tests.waiting import wait_until
 
 
 class Parked(DomainEvent):
     number: int = 0
-
-
-FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=0.5)}
-
-
-@pytest.fixture
-def publisher(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield publisher
-
-
-@pytest.fixture
-def client(server):
-    client = Client(server.url)
-    yield client
-    client.close()
 
 
 def read(client, keys, name: str, count: int) -> tuple[Pending, list[Delivery]]:
@@ -60,7 +44,7 @@ def test_an_entry_that_was_deleted_in_the_hands_of_a_dead_daemon_is_a_dead_lette
     router, seen = Router(), []
     router.on(Parked, name="g")(seen.append)
 
-    Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
+    Daemon(router, url=server.url, namespace=namespace, burst=True, **BRIEF).run()
 
     [(_, letter)] = inspect.xrange(keys.dead("g"))
     assert (letter[b"reason"], letter[b"entry_id"]) == (b"trimmed", held[0].id)
@@ -101,7 +85,7 @@ def test_what_a_daemon_did_not_come_to_before_it_stopped_is_handed_back_at_once_
 
     router.on(Parked, name="g")(work if colour == "sync" else work_async)
     publisher.publish_many([Parked(number=n) for n in range(5)])
-    options = FAST | {"lease": timedelta(minutes=5), "grace": timedelta(seconds=10)}
+    options = BRIEF | {"lease": timedelta(minutes=5), "grace": timedelta(seconds=10)}
     daemon = Daemon(router, url=server.url, namespace=namespace, **options)
     daemon_name = daemon.name.encode()
     thread = threading.Thread(target=daemon.run)

@@ -2,33 +2,14 @@
 
 import asyncio
 import json
-import random
-import threading
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from busredis import AsyncPublisher, Context, Daemon, DomainEvent, Publisher, PublishRefused, Router
-from busredis.client import Client
-from busredis.daemon.scheduler import append_due
+from busredis import AsyncPublisher, Publisher, PublishRefused
 from busredis.errors import EncodeError
 from busredis.keys import parse_id
-from busredis.settings import Settings
-from tests.proxy import Proxy
-from tests.waiting import wait_until
-
-
-class Reminded(DomainEvent):
-    number: int = 0
-    text: str = ""
-
-
-class Asked(DomainEvent):
-    number: int = 0
-
-
-FUTURE = datetime(2150, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC)
-FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1)}
+from tests.integration.reminders import FUTURE, Asked, Reminded, events
 
 
 class Blocking:
@@ -56,18 +37,6 @@ class Blocking:
 def publisher(request, server, namespace, inspect):
     with request.param(server.url, namespace=namespace) as found:
         yield found
-
-
-@pytest.fixture
-def due(server, namespace, keys):
-    """Appends what is due, as a daemon does, and says what it did."""
-    client, settings = Client(server.url), Settings(url=server.url, namespace=namespace)
-    yield lambda who="d", **options: client.run(append_due(keys, settings, who, **options))
-    client.close()
-
-
-def events(inspect, keys, kind=Reminded):
-    return [kind.from_json(fields[b"event"]) for _, fields in inspect.xrange(keys.stream(kind.type_name))]
 
 
 def test_what_is_due_is_appended_once_and_leaves_the_schedule(publisher, due, inspect, keys):
@@ -183,80 +152,6 @@ def test_what_is_no_event_or_no_key_is_refused(publisher, inspect, keys):
     assert not inspect.exists(keys.schedule)
 
 
-def test_a_lost_reply_changes_the_schedule_once_and_is_answered_as_the_first_was(
-    server, namespace, due, inspect, keys
-):
-    with Proxy(server.port) as proxy, Publisher(proxy.url, namespace=namespace) as publisher:
-        publisher.schedule(Reminded(number=0), at=FUTURE)
-        for number in range(1, 6):
-            proxy.cut_before_reply(needle=b"EVALSHA")
-            schedule_id = publisher.schedule(Reminded(number=number), delay=0)
-            # It was due before the answer came; the retry must not schedule it again.
-            due()
-        proxy.cut_before_reply(needle=b"EVALSHA")
-        kept = publisher.schedule(Reminded(number=6), at=FUTURE)
-        proxy.cut_before_reply(needle=b"EVALSHA")
-        assert publisher.cancel(kept)
-        assert proxy.lost_replies == 7
-
-    due()
-    assert not due().appended
-    assert sorted(event.number for event in events(inspect, keys)) == [1, 2, 3, 4, 5]
-    assert schedule_id not in inspect.hkeys(keys.scheduled)
-
-
-def test_a_retry_whose_event_was_appended_meanwhile_does_not_schedule_it_again(
-    server, namespace, due, inspect, keys
-):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        exchange = publisher._client._exchange
-        lost = []
-
-        def lose_the_reply(request):
-            reply = exchange(request)
-            if request.commands[0][0] != "EVAL" and not lost:
-                from busredis.errors import ConnectionLost
-
-                lost.append(due().appended)
-                raise ConnectionLost("cut before the reply")
-            return reply
-
-        publisher.schedule(Reminded(number=0), at=FUTURE)
-        publisher._client._exchange = lose_the_reply
-        publisher.schedule(Reminded(number=1), delay=0)
-
-    assert lost == [1]
-    assert due().appended == 0
-    assert [event.number for event in events(inspect, keys)] == [1]
-
-
-def test_many_daemons_that_look_at_once_append_each_event_once_in_the_order_of_all_appends(
-    server, namespace, inspect, keys
-):
-    settings, appended = Settings(url=server.url, namespace=namespace), []
-
-    def look(who: str) -> None:
-        client = Client(server.url)
-        appended.extend(client.run(append_due(keys, settings, who)).appended for _ in range(20))
-        client.close()
-
-    with Publisher(server.url, namespace=namespace) as publisher:
-        for number in range(2_000):
-            publisher.schedule(Reminded(number=number), delay=0)
-        threads = [threading.Thread(target=look, args=(f"d{n}",)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        published = [publisher.publish(Asked(number=number)) for number in range(200)]
-        for thread in threads:
-            thread.join()
-
-    ids = [entry_id.decode() for entry_id, _ in inspect.xrange(keys.stream("Reminded"))]
-    assert sum(appended) == 2_000
-    assert sorted(event.number for event in events(inspect, keys)) == list(range(2_000))
-    assert len({parse_id(entry_id) for entry_id in [*ids, *published]}) == 2_200
-    assert published == sorted(published, key=parse_id)
-
-
 def test_ids_rise_beside_foreign_entries_and_a_clock_that_steps_back(publisher, due, inspect, keys):
     ahead = int(datetime.now(UTC).timestamp() * 1000) + 60_000
     inspect.xadd(keys.stream("Reminded"), {"event": "{}"}, id=f"{ahead}-3")
@@ -297,56 +192,6 @@ def test_one_daemon_looks_often_until_it_stops_and_the_others_look_seldom(due, p
     assert due("b").seconds is None
     publisher.schedule(Reminded(), delay=100)
     assert 90 < due("c").seconds <= 101  # by two clocks
-
-
-def test_handlers_schedule_what_their_event_causes_and_a_burst_handles_what_is_due(
-    server, namespace, inspect, keys
-):
-    router, seen = Router(), []
-
-    @router.on(Asked, name="asks", backoff=0.01)
-    async def asks(event: Asked, ctx: Context) -> None:
-        await ctx.schedule(Reminded(number=event.number), delay=0, key=f"reminder:{event.event_id}")
-        await ctx.schedule(Reminded(), at=FUTURE, key=f"later:{event.event_id}")
-        if ctx.attempt == 1:
-            raise ValueError("once more")
-
-    @router.on(Reminded, name="is-reminded")
-    async def is_reminded(event: Reminded) -> None:
-        seen.append(event)
-
-    asked = Asked(number=7)
-    with Publisher(server.url, namespace=namespace) as publisher:
-        publisher.publish(asked)
-        Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
-        assert [(event.number, event.causation_id) for event in seen] == [(7, str(asked.event_id))]
-        assert [one.id for one in publisher.scheduled()] == [f"later:{asked.event_id}"]
-        assert publisher.scheduled(0) == []
-
-
-def test_a_daemon_appends_what_falls_due_while_it_runs_also_after_trouble_with_the_server(
-    server, namespace, inspect, keys
-):
-    router, seen = Router(), []
-
-    @router.on(Reminded, name="is-reminded")
-    async def is_reminded(event: Reminded) -> None:
-        seen.append(event.number)
-
-    with Proxy(server.port) as proxy, Publisher(server.url, namespace=namespace) as publisher:
-        daemon = Daemon(router, url=proxy.url, namespace=namespace, **FAST)
-        thread = threading.Thread(target=daemon.run)
-        thread.start()
-        for number in range(20):
-            publisher.schedule(Reminded(number=number), delay=random.uniform(0, 0.5))
-            if number % 5 == 0:
-                proxy.cut_before_reply(needle=b"EVALSHA")
-        wait_until(lambda: sorted(set(seen)) == list(range(20)), "all are handled")
-        daemon.stop()
-        thread.join()
-
-    assert sorted(event.number for event in events(inspect, keys)) == list(range(20))
-    assert not inspect.exists(keys.lease("schedule"))
 
 
 def test_the_schedule_is_readable_with_redis_cli(publisher, inspect, keys):

@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from busredis import Context, Daemon, DomainEvent, Publisher, Retry, Router
+from busredis import Context, Daemon, DomainEvent, Retry, Router
 from busredis.client import Client
 from busredis.delivery.pending import Pending
+from tests.integration.conftest import BRIEF
+from tests.integration.running import Running
 from tests.waiting import wait_until
 
 
@@ -18,15 +20,6 @@ class Held(DomainEvent):
 
 class Other(DomainEvent):
     number: int = 0
-
-
-FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=0.5)}
-
-
-@pytest.fixture
-def publisher(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield publisher
 
 
 def leave_behind(server, keys, count: int, *, delivered: int = 1) -> None:
@@ -53,7 +46,7 @@ def test_what_a_dead_daemon_held_is_run_alone_before_it_can_be_found_guilty(
     async def handle(event: Held, ctx: Context) -> None:
         seen.append((event.number, ctx.attempt))
 
-    Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
+    Daemon(router, url=server.url, namespace=namespace, burst=True, **BRIEF).run()
 
     assert seen == [(n, delivered) for n in range(5)]
     assert inspect.xlen(keys.dead("g")) == 0
@@ -73,7 +66,7 @@ def test_a_retry_that_is_due_does_not_wait_behind_what_a_dead_daemon_left(server
         if event.number < 10:
             time.sleep(0.3)
 
-    Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
+    Daemon(router, url=server.url, namespace=namespace, burst=True, **BRIEF).run()
 
     assert set(seen) == set(range(12))
     retried_at = len(seen) - 1 - seen[::-1].index(11)
@@ -92,7 +85,7 @@ def test_a_daemon_stops_within_grace_while_a_sync_suspect_hangs_and_hands_it_bac
         started.set()
         release.wait(60)
 
-    daemon = Daemon(router, url=server.url, namespace=namespace, grace=timedelta(seconds=0.2), **FAST)
+    daemon = Daemon(router, url=server.url, namespace=namespace, grace=timedelta(seconds=0.2), **BRIEF)
     thread = threading.Thread(target=daemon.run, daemon=True)
     thread.start()
     assert started.wait(20)
@@ -121,18 +114,12 @@ def test_a_failure_on_a_stream_that_is_gone_does_not_stop_the_settling_of_others
         seen.append(event.number)
 
     publisher.publish(Held())
-    daemon = Daemon(router, url=server.url, namespace=namespace, **FAST)
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    wait_until(lambda: inspect.type(keys.stream("Held")) == b"string", "the stream is gone")
-    inspect.delete(keys.stream("Held"))
-    publisher.publish_many([Other(number=n) for n in range(3)])
-    wait_until(lambda: seen == [0, 1, 2], "the others are handled")
-    wait_until(lambda: inspect.xpending(keys.stream("Other"), "g")["pending"] == 0, "and acknowledged")
-    daemon.stop()
-    thread.join(timeout=20)
-
-    assert not thread.is_alive()
+    with Running(Daemon(router, url=server.url, namespace=namespace, **BRIEF)):
+        wait_until(lambda: inspect.type(keys.stream("Held")) == b"string", "the stream is gone")
+        inspect.delete(keys.stream("Held"))
+        publisher.publish_many([Other(number=n) for n in range(3)])
+        wait_until(lambda: seen == [0, 1, 2], "the others are handled")
+        wait_until(lambda: inspect.xpending(keys.stream("Other"), "g")["pending"] == 0, "and acknowledged")
 
 
 def test_a_retry_that_counts_no_attempt_leaves_no_note_behind(server, namespace, publisher, inspect, keys):
@@ -145,7 +132,7 @@ def test_a_retry_that_counts_no_attempt_leaves_no_note_behind(server, namespace,
             raise Retry("not yet", after=0.01, counts=False)
 
     publisher.publish(Held())
-    Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
+    Daemon(router, url=server.url, namespace=namespace, burst=True, **BRIEF).run()
 
     assert runs == [1, 1]
     assert inspect.hlen(keys.failures("g")) == 0
@@ -164,6 +151,6 @@ def test_a_burst_ends_only_after_what_its_own_handlers_published(server, namespa
 
     for number in range(10):
         publisher.publish(Held(number=number))
-        Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
+        Daemon(router, url=server.url, namespace=namespace, burst=True, **BRIEF).run()
 
     assert seen == list(range(10))

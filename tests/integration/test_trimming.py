@@ -3,7 +3,6 @@
 import pytest
 
 from busredis import DomainEvent, EventStore, Publisher
-from busredis.client import Client
 from busredis.errors import CommandRefused, PositionGone
 from busredis.keys import just_before
 from busredis.retention import Limits, Trimmed, trim, trim_before, trim_page
@@ -18,17 +17,9 @@ GROUP = "gardener"
 
 
 @pytest.fixture
-def client(server):
-    found = Client(server.url)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def leaves(server, namespace, inspect):
+def leaves(publisher):
     """The ids of ten entries."""
-    with Publisher(server.url, namespace=namespace) as publisher:
-        return publisher.publish_many([Leaf(number=number) for number in range(10)])
+    return publisher.publish_many([Leaf(number=number) for number in range(10)])
 
 
 def left(inspect, keys) -> list[str]:

@@ -5,6 +5,8 @@ from collections import Counter
 from datetime import timedelta
 
 from busredis import Daemon, DomainEvent, EventStore, Publisher, Router
+from busredis.archiver import Archiver
+from busredis.cold import Archive
 from busredis.partitions import all_keys
 from busredis.store import ANY
 from examples import repartition
@@ -65,6 +67,23 @@ def test_a_namespace_is_copied_while_it_is_in_use_and_each_event_is_there_once(
             assert [one.event for one in store.read(("Grower", f"g-{k}"))][: len(before)] == before
     keys = [key for part in all_keys(new, 5) for key in inspect.scan_iter(f"{part.tag}*")]
     inspect.delete(f"{{{new}}}:partitions", *keys)
+
+
+def test_what_is_archived_of_the_old_namespace_is_copied_too(  # noqa: PLR0917
+    server, namespace, inspect, keys, client, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("BUSREDIS_ARCHIVE", str(tmp_path))
+    _publish(server, namespace, range(60))
+    Archiver(client, keys, Archive(str(tmp_path), namespace), "99999999999999-0").run()
+    assert inspect.xlen(keys.stream("Grown")) == 0
+
+    _copy(server, namespace, monkeypatch)
+
+    new = f"{namespace}-new"
+    with EventStore(server.url, namespace=new) as store:
+        assert sorted(one.event.number for one in store.feed()) == list(range(60))
+    found = [key for part in all_keys(new, 5) for key in inspect.scan_iter(f"{part.tag}*")]
+    inspect.delete(f"{{{new}}}:partitions", *found)
 
 
 def test_the_arithmetic_of_the_guide():

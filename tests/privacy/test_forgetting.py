@@ -22,7 +22,6 @@ from busredis import (
     applies,
 )
 from busredis.archiver import Archiver
-from busredis.client import Client
 from busredis.cold import Archive
 from busredis.errors import EncodeError, RegistrationError, SettingsError
 from busredis.events import FORGOTTEN
@@ -55,13 +54,6 @@ class PersonalAccount(EventSourcedAggregate[PersonState], snapshots=SnapshotPoli
     def _registered(self, event: PersonRegistered) -> None:
         self.state.email = event.email
         self.state.events += 1
-
-
-@pytest.fixture
-def client(server):
-    made = Client(server.url)
-    yield made
-    made.close()
 
 
 @pytest.fixture

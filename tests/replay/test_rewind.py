@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from busredis import Daemon, DomainEvent, Publisher, Router
-from busredis.client import Client
+from busredis import Daemon, DomainEvent, Router
 from busredis.errors import ReplayRefused
 from busredis.keys import just_after
 from busredis.replay import left, move
@@ -21,16 +20,8 @@ class ReplayedShipped(DomainEvent):
 
 
 @pytest.fixture
-def client(server):
-    made = Client(server.url)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def publish(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield lambda cls, *names: publisher.publish_many([cls(order=name) for name in names])
+def publish(publisher):
+    return lambda cls, *names: publisher.publish_many([cls(order=name) for name in names])
 
 
 class Seen:

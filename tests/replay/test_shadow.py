@@ -4,17 +4,17 @@ import asyncio
 
 import pytest
 
-from busredis import Daemon, DomainEvent, Publisher, Router
+from busredis import Daemon, DomainEvent, Router
 from busredis.archiver import Archiver
-from busredis.client import Client
 from busredis.cold import Archive
 from busredis.daemon.shadow import Shadow
 from busredis.delivery.model import Delivery, Effect, Outcome, Verdict
 from busredis.delivery.pending import Pending
 from busredis.errors import RegistrationError, ReplayRefused
-from busredis.keys import Keys
-from busredis.replay import discard, switch_over
+from busredis.replay import Rebuilt, discard, switch_everywhere, switch_over
+from busredis.retention import trim_before
 from busredis.settings import Settings
+from tests.meddled import Killed, meddled
 
 WHOLE = ("0-1", "99999999999999-0")
 
@@ -29,16 +29,8 @@ class ShadowClosed(DomainEvent):
 
 
 @pytest.fixture
-def client(server):
-    made = Client(server.url)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def publish(server, namespace, inspect):
-    with Publisher(server.url, namespace=namespace) as publisher:
-        yield lambda *events: publisher.publish_many(events)
+def publish(publisher):
+    return lambda *events: publisher.publish_many(events)
 
 
 class Totals:
@@ -189,6 +181,52 @@ def test_a_shadow_that_was_interrupted_goes_on_where_it_was(totals, publish, cli
     assert inspect.hgetall(keys.shadow("new").view("totals")) == {b"a": b"%d" % sum(range(14, 214))}
 
 
+def test_killed_right_after_the_switch_a_second_rebuild_begins_anew(totals, publish, client, inspect, keys):
+    publish(*paid(1, 2))
+    totals.run()
+    done = totals.rebuild()
+
+    def kill_once_it_is_switched(_request):
+        if not inspect.exists(keys.shadow("new").view("totals")):
+            raise Killed
+
+    with pytest.raises(Killed):
+        flow = switch_over(keys.shadow("new"), "totals", positions(done))
+        client.run(meddled(flow, kill_once_it_is_switched))
+    publish(*paid(4))
+
+    done = totals.rebuild()
+    client.run(switch_over(keys.shadow("new"), "totals", positions(done)))
+
+    assert views(inspect, keys) == {"totals": {b"a": b"7"}}
+
+
+def test_entries_that_were_trimmed_before_the_switch_are_not_left_out(totals, publish, client, inspect, keys):
+    publish(*paid(1, 2))
+    totals.run()
+    [part] = totals.rebuild().parts
+    at = [Rebuilt(part.keys, part.reached, part.horizon)]
+    publish(*paid(4))
+    totals.run()
+    client.run(trim_before(keys, "ShadowPaid", "99999999999999-0"))
+
+    with pytest.raises(ReplayRefused, match="were trimmed that the shadow has not had yet"):
+        client.run(switch_everywhere(at, "totals", "0-1"))
+
+    assert views(inspect, keys)["totals"] == {b"a": b"7"}
+
+
+def test_what_was_trimmed_after_the_shadow_had_it_is_not_in_the_way(totals, publish, client, inspect, keys):
+    publish(*paid(1, 2))
+    totals.run()
+    [part] = totals.rebuild().parts
+    client.run(trim_before(keys, "ShadowPaid", "99999999999999-0"))
+
+    client.run(switch_everywhere([Rebuilt(part.keys, part.reached, part.horizon)], "totals", "0-1"))
+
+    assert views(inspect, keys) == {"totals": {b"a": b"3"}}
+
+
 def test_dead_letters_of_a_shadow_are_its_own(totals, publish, client, inspect, keys):
     publish(*paid(1, 13, 2))
 
@@ -223,9 +261,7 @@ def test_handlers_with_side_effects_have_no_shadow_unless_asked(server, namespac
 
     with pytest.raises(RegistrationError, match="--with-side-effects"):
         Shadow(handler, "new", WHOLE, settings)
-    assert Shadow(handler, "new", WHOLE, settings, with_side_effects=True).keys == Keys(namespace).shadow(
-        "new"
-    )
+    assert Shadow(handler, "new", WHOLE, settings, with_side_effects=True).handler.name == "new"
 
 
 def test_a_shadow_cannot_write_to_a_read_model_in_use(totals, publish, inspect, keys):

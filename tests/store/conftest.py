@@ -1,5 +1,6 @@
 import pytest
 
+from busredis import Repository
 from tests.store.stores import STORES, make_store
 
 
@@ -8,3 +9,8 @@ def store(request, server, namespace, inspect):
     made = make_store(request.param, server.url, namespace)
     yield made
     made.close()
+
+
+@pytest.fixture
+def repository(store):
+    return Repository(store)

@@ -61,3 +61,12 @@ class Counter(
     @applies(Relabelled)
     def _relabelled(self, event: Relabelled) -> None:
         self.state.labels = {**self.state.labels, **event.labels}
+
+
+def made(repository, name="c", steps=3):
+    counter = Counter(name)
+    counter.make("first")
+    for number in range(1, steps + 1):
+        counter.count(number)
+    repository.save(counter)
+    return counter

@@ -1,13 +1,11 @@
-"""Loading, saving, editing and time travel: the same promises for every store."""
+"""Loading, saving and time travel: the same promises for every store."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from busredis import (
     AggregateNotFound,
-    AsyncRepository,
     EventStore,
     InMemoryEventStore,
     PublishRefused,
@@ -16,23 +14,8 @@ from busredis import (
 )
 from busredis.errors import AggregateBroken, HistoryDamaged, StoreError
 from busredis.keys import parse_id
-from busredis.store import ANY, AsyncInMemoryEventStore
 from busredis.store.operations import Append
-from tests.store.counter import Counter, Stepped
-
-
-@pytest.fixture
-def repository(store):
-    return Repository(store)
-
-
-def made(repository, name="c", steps=3):
-    counter = Counter(name)
-    counter.make("first")
-    for number in range(1, steps + 1):
-        counter.count(number)
-    repository.save(counter)
-    return counter
+from tests.store.counter import Counter, Stepped, made
 
 
 def test_what_was_saved_is_loaded(repository):
@@ -135,107 +118,6 @@ def test_an_old_state_cannot_be_saved_over_a_newer_one(repository):
         repository.save(old)
 
 
-def test_edit_saves_at_the_end_of_its_block_and_not_if_that_raises(repository):
-    made(repository)
-    with repository.edit(Counter, "c") as counter:
-        assert isinstance(counter, Counter)
-        counter.count(4)
-    with pytest.raises(ZeroDivisionError), repository.edit(Counter, "c") as counter:
-        counter.count(100)
-        raise ZeroDivisionError
-    with pytest.raises(ValueError, match="would be"), repository.edit(Counter, "c") as counter:
-        counter.count(-100)
-    assert repository.load(Counter, "c").state.total == 10
-
-
-def test_edit_makes_an_aggregate_only_if_it_is_told_to(repository):
-    with pytest.raises(AggregateNotFound), repository.edit(Counter, "new") as counter:
-        counter.count()
-    with repository.edit(Counter, "new", create=True) as counter:
-        counter.count(2)
-    assert repository.load(Counter, "new").state.total == 2
-
-
-def test_a_conflict_repeats_the_commands_of_an_edit_on_the_newer_state(repository):
-    made(repository)
-    with repository.edit(Counter, "c") as counter:
-        repository.update(Counter, "c", lambda rival: rival.count(10))
-        counter.count(1)
-        counter.count(2, note="again")
-
-    assert repository.load(Counter, "c").state.last[-3:] == [10, 1, 2]
-
-
-def test_a_repeated_command_decides_anew(repository):
-    made(repository)
-    with pytest.raises(ValueError, match="would be -4"), repository.edit(Counter, "c") as counter:
-        counter.count(-5)
-        repository.update(Counter, "c", lambda rival: rival.count(-5))
-    assert repository.load(Counter, "c").state.total == 1
-
-
-def look_at_state(counter):
-    assert counter.state.total == 6
-
-
-def look_at_version(counter):
-    assert counter.version == 4
-
-
-def look_at_result(counter):
-    assert counter.is_even()
-
-
-def look_at_error(counter):
-    with pytest.raises(ValueError, match="already"):
-        counter.make("second")
-
-
-def look_by_setting(counter):
-    counter.state = counter.state
-
-
-@pytest.mark.parametrize(
-    "look", [look_at_state, look_at_version, look_at_result, look_at_error, look_by_setting]
-)
-def test_a_block_that_has_looked_is_not_repeated(repository, look):
-    made(repository)
-    with pytest.raises(VersionConflict), repository.edit(Counter, "c") as counter:
-        look(counter)
-        counter.count(1)
-        repository.update(Counter, "c", lambda rival: rival.count(10))
-    assert repository.load(Counter, "c").state.total == 16
-
-
-def test_update_runs_the_whole_change_again_after_a_conflict(repository):
-    made(repository)
-    seen = []
-
-    def double(counter):
-        seen.append(counter.state.total)
-        if len(seen) < 3:
-            repository.update(Counter, "c", lambda rival: rival.count(1))
-        counter.count(counter.state.total)
-
-    assert repository.update(Counter, "c", double).state.total == 16
-    assert seen == [6, 7, 8]
-
-
-def test_update_gives_up_after_so_many_attempts(store):
-    repository = Repository(store, attempts=3)
-    made(repository)
-    seen = []
-
-    def hopeless(counter):
-        seen.append(counter.version)
-        store.append(counter.key, ANY, [Stepped()])
-        counter.count()
-
-    with pytest.raises(VersionConflict):
-        repository.update(Counter, "c", hopeless)
-    assert seen == [4, 5, 6]
-
-
 class Failing(InMemoryEventStore):
     def __init__(self):
         super().__init__()
@@ -273,26 +155,6 @@ def test_an_aggregate_whose_apply_method_failed_is_of_no_more_use(repository):
     with pytest.raises(StoreError, match="cannot be saved"):
         repository.save(counter)
     assert repository.load(Counter, "c").version == 4
-
-
-async def test_the_async_repository_does_the_same():
-    repository = AsyncRepository(AsyncInMemoryEventStore())
-    async with repository.edit(Counter, "c", create=True) as counter:
-        counter.make("first")
-    await asyncio.gather(*(edit_once(repository) for _ in range(20)))
-    loaded = await repository.update(Counter, "c", lambda counter: counter.count(counter.state.total))
-
-    assert loaded.state.total == 40
-    assert await repository.exists(Counter, "c")
-    assert not await repository.exists(Counter, "d")
-    assert (await repository.load(Counter, "c", at_version=1)).state.name == "first"
-    assert await repository.snapshot(loaded)
-
-
-async def edit_once(repository):
-    async with repository.edit(Counter, "c") as counter:
-        await asyncio.sleep(0)
-        counter.count(1)
 
 
 def test_a_history_with_a_hole_is_an_error_and_never_a_shorter_history(server, namespace, inspect, keys):

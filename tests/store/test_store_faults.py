@@ -1,6 +1,5 @@
 """What goes wrong between a writer and the server: an append is whole or absent, and stored once."""
 
-import multiprocessing
 import os
 import random
 import threading
@@ -22,9 +21,9 @@ from busredis.store import ANY, NEW
 from tests.proxy import Proxy
 from tests.servers import TestServer, chosen_server
 from tests.store.counter import Counter
+from tests.store.killed import FORK, run_and_kill
 from tests.waiting import wait_until
 
-FORK = multiprocessing.get_context("fork")
 LEFT, RIGHT = AggregateId("Half", "left"), AggregateId("Half", "right")
 
 
@@ -154,13 +153,7 @@ def test_a_writer_that_is_killed_200_times_leaves_no_half_of_an_append(server, n
     chance, commits = random.Random(seed), 0
     with EventStore(server.url, namespace=namespace) as store:
         for kill in range(200):
-            ready = FORK.Event()
-            writer = FORK.Process(target=write_until_killed, args=(server.url, namespace, ready))
-            writer.start()
-            assert ready.wait(20), f"the writer does not start (seed {seed})"
-            time.sleep(chance.uniform(0, 0.012))  # a random point of its work
-            writer.kill()
-            writer.join()
+            run_and_kill(write_until_killed, (server.url, namespace), chance, within=0.012)
             if kill % 20 == 19:
                 commits = check_whole(store, inspect, keys)
     print(f"200 kills, {commits} commits of 2 x 3 events, seed {seed}")

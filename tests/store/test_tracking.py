@@ -1,14 +1,13 @@
 """How far a source was worked off is stored with what was made of it, or neither is: for every store."""
 
-import multiprocessing
 import random
-import time
 
 import pytest
 
 from busredis import AggregateId, Commit, DomainEvent, EventStore, VersionConflict
 from busredis.errors import AlreadyTracked, SettingsError, StoreError
 from busredis.store import ANY, NEW, Tracking
+from tests.store.killed import FORK, run_and_kill
 
 MADE = AggregateId("Made", "m")
 
@@ -85,22 +84,15 @@ def make_until_killed(url, namespace, started):
 
 
 def test_a_process_that_is_killed_a_hundred_times_makes_one_event_of_each(server, namespace, inspect):
-    fork = multiprocessing.get_context("fork")
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     with EventStore(server.url, namespace=namespace) as store:
         for start in range(0, 2_000, 500):
             store.append(("Source", "s"), start, [Given(number=start + number) for number in range(500)])
         for _ in range(100):
-            started = fork.Event()
-            process = fork.Process(target=make_until_killed, args=(server.url, namespace, started))
-            process.start()
-            assert started.wait(20), f"seed {seed}"
-            time.sleep(chance.uniform(0, 0.02))  # a random point of its work
-            process.kill()
-            process.join()
+            run_and_kill(make_until_killed, (server.url, namespace), chance, within=0.02)
         done = store.version(MADE)
-        make_until_killed(server.url, namespace, fork.Event())
+        make_until_killed(server.url, namespace, FORK.Event())
 
         assert done >= 100, f"seed {seed}"
         assert [one.event.number for one in store.read(MADE)] == list(range(2_000)), f"seed {seed}"
