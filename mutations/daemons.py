@@ -241,8 +241,8 @@ DAEMONS = [
     _python(
         "the loss of the connection that tells wakes nobody",
         "daemon/tidings",
-        "        self._tell([*self._asked])\n",
-        "",
+        "        self._wire = None\n        self._ended.set()\n        self._forget()\n",
+        "        self._wire = None\n        self._ended.set()\n",
         f"{WAKING}test_who_rests_wakes_when_the_connection_that_tells_is_lost",
     ),
     _python(

@@ -152,6 +152,7 @@ class _Line:
             elif key in self._sent:  # what has changed already, between its reply and now, is not
                 self._asked.add(key)
                 self._tidings.asked(key)
+        self._sent.clear()
         if refused:
             await self._look_why(*refused)
 
@@ -201,14 +202,19 @@ class _Line:
         if push is None:
             self._lost()
         elif push[0] == b"invalidate":
-            # None: all of them, after a flush.
-            named = [key.decode("utf-8", "replace") for key in push[1] or ()]
-            self._tell(named if push[1] is not None else [*self._asked, *self._sent])
+            if push[1] is None:  # all of them, after a flush
+                self._forget()
+            else:
+                self._tell([key.decode("utf-8", "replace") for key in push[1]])
 
     def _lost(self) -> None:
         self._wire = None
         self._ended.set()
-        self._tell([*self._asked])
+        self._forget()
+
+    def _forget(self) -> None:
+        # Also what was sent: its replies may be here, and not looked at yet.
+        self._tell([*self._asked, *self._sent])
 
     def _tell(self, keys: list[str]) -> None:
         for key in keys:
