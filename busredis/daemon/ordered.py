@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
-from busredis.client import AsyncClient, Client
+from busredis.client import AsyncClient
 from busredis.commands import Arg, raw
 from busredis.daemon.consumer import Consumer
 from busredis.daemon.ownership import Ownership
@@ -152,10 +152,6 @@ class OrderedConsumer(Consumer):
         except ServerError as error:
             log.warning("the ownership of %s is left to expire: %s", self.pending.group, error)
         self.ownership.token = None
-
-    def renew(self, client: Client) -> None:
-        """Keeps the ownership; called from the lease thread. Raises ServerError."""
-        client.run(self.ownership.renew())
 
     def stop(self) -> None:
         super().stop()

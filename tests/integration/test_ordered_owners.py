@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from busredis import Context, Router
-from busredis.daemon.ownership import Ownership, Share
+from busredis.daemon.ownership import Ownership, Share, renew_all
 from busredis.delivery.model import Delivery, Effect, Outcome, Verdict
 from busredis.delivery.ordered_pending import OrderedPending, OwnershipLost, Take
 from busredis.delivery.pending import Row
@@ -163,7 +163,7 @@ def test_another_owner_fences_off_all_that_the_one_before_still_does(
     [(row, _)] = client.run(owners[1].page(b"0-0", 10)).rows
     assert row.holder == "old.1"
 
-    client.run(leases[0].renew())
+    client.run(renew_all(leases[:1]))
     assert leases[0].token is None
     effect = Effect("INCRBY", keys.view("count"), (b"1",))
     assert client.run(owners[0].apply(1, [(held, Outcome(Verdict.ACK, effects=(effect,)))])) == ["lost"]

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from busredis.daemon import tidings as module
 from busredis.daemon.tidings import Tidings
-from busredis.errors import CommandRefused, NotSent
+from busredis.errors import CommandRefused, ConnectionLost, NotSent, ServerUnavailable
 
 
 class Server:
@@ -90,6 +91,39 @@ async def test_who_cannot_be_told_is_not_said_to_be(error):
     await asyncio.wait_for(tidings.ask(["a"]), 1)
     assert tidings.since(["a"]) is None
     assert told == []
+    await tidings.close()
+
+
+@pytest.mark.parametrize("reply", [None, CommandRefused("NOPERM no PING"), ServerUnavailable("LOADING")])
+async def test_a_quiet_connection_that_answers_is_kept_and_one_that_does_not_is_told(monkeypatch, reply):
+    monkeypatch.setattr(module, "_PING_S", 0.001)
+    pings = asyncio.Semaphore(0)
+
+    class Quiet(Server):
+        is_broken = False
+
+        async def exchange(self, request):
+            if request.commands[0] != ("PING",):
+                return await super().exchange(request)
+            pings.release()
+            if self.is_broken:
+                raise ConnectionLost("no reply")
+            if reply is not None:
+                raise reply
+            return b"PONG"
+
+    server = Quiet()
+    tidings, told = await ask(server, "a")
+    for _ in range(3):
+        await pings.acquire()
+    assert tidings.since(["a"]) is not None
+
+    server.is_broken = True
+    while not told:
+        await asyncio.sleep(0)
+
+    assert tidings.since(["a"]) is None
+    assert not server.is_open
     await tidings.close()
 
 
