@@ -255,8 +255,8 @@ DAEMONS = [
     _python(
         "what nobody tells is found when the daemon is started anew",
         "daemon/patrol",
-        "                self._tidings.tell(stream)\n",
-        "                pass\n",
+        "                    self._tidings.tell(stream)\n",
+        "",
         f"{WAKING}test_what_nobody_tells_is_found_all_the_same",
     ),
 ]

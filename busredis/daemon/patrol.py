@@ -22,6 +22,8 @@ log = logging.getLogger("busredis.daemon")
 
 #: A look for so many sweeps: it is one command for each partition.
 _SWEEPS = 10
+#: Most partitions in one round trip: others want the server, too.
+_AT_ONCE = 64
 
 
 class Patrol:
@@ -59,11 +61,12 @@ class Patrol:
         await asyncio.gather(*map(self._look, by_node.values()))
 
     async def _look(self, partitions: list[Keys]) -> None:
-        calls = {keys: found for keys in partitions if (found := self._call(keys))}
+        calls = [found for keys in partitions if (found := self._call(keys))]
         with suppress(ServerError):
-            for stream in await self._client.run(_ask(list(calls.values()))):
-                log.debug("something is there: %s", stream)
-                self._tidings.tell(stream)
+            for first in range(0, len(calls), _AT_ONCE):
+                for stream in await self._client.run(_ask(calls[first : first + _AT_ONCE])):
+                    log.debug("something is there: %s", stream)
+                    self._tidings.tell(stream)
 
     def _call(self, keys: Keys) -> "_Call | None":
         streams = [stream for stream in self._groups[keys] if self._tidings.since([stream]) is not None]
