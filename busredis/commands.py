@@ -106,6 +106,15 @@ def text(reply: bytes) -> str:
     return reply.decode("utf-8", "backslashreplace")
 
 
+def given_name(reply: bytes) -> str:
+    """A name that any program may have given; `sent_name` makes the same bytes of it again."""
+    return reply.decode("utf-8", "surrogateescape")
+
+
+def sent_name(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
 def scan(pattern: str) -> Flow[list[str]]:
     """Every key that matches, sorted; some may have come or gone meanwhile."""
     found: set[str] = set()

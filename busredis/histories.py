@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from busredis.commands import Arg, Flow, many, raw
+from busredis.commands import Arg, Flow, many, raw, text
 from busredis.errors import ServerError
 from busredis.keys import Keys
 from busredis.partitions import partition_of
@@ -47,7 +47,7 @@ def find(
     """
     pattern = keys.every_snapshot(aggregate_type) if snapshots else keys.every_aggregate(aggregate_type)
     following, found = yield from raw("SCAN", cursor, "MATCH", pattern, "COUNT", 1_000)
-    return int(following), [AggregateId(*keys.named(key.decode())) for key in found]
+    return int(following), [AggregateId(*keys.named(text(key))) for key in found]
 
 
 def find_all(

@@ -11,11 +11,18 @@ from busredis.events.fields import META
 
 
 def check_field(group: str, field: str, classes: Sequence[type[DomainEvent]]) -> None:
-    """Raises RegistrationError if an event that the handler is run for has no such payload field."""
+    """Raises RegistrationError if an event that the handler is run for has no such payload field, or a personal one."""
     lacking = [cls.type_name for cls in classes if not _is_payload(cls, field)]
     if lacking:
         raise RegistrationError(
             f"handler {group!r} is ordered by the payload field {field!r}, which {', '.join(lacking)} does not have"
+        )
+    personal = [cls.type_name for cls in classes if field in cls.personal]
+    if personal:
+        # What it is ordered by stands in its dead letters and in parked:<group>, where no forgetting reaches it.
+        raise RegistrationError(
+            f"handler {group!r} is ordered by {field!r}, which is personal data in {', '.join(personal)}: its values "
+            f"would be kept in the clear; order by the field that says whose data it is"
         )
 
 

@@ -84,15 +84,15 @@ DAEMONS = [
     _python(
         "a suspect does not wait for what runs already",
         "daemon/suspects",
-        "                await self._quiet()\n",
-        "",
+        "alone = await self._quiet()",
+        "alone = True",
         f"{FENCES}test_the_last_attempt_of_a_suspect_runs_with_nothing_beside_it",
     ),
     _python(
         "an entry is found guilty that never ran alone",
         "daemon/suspects",
-        "if row.count >= last and await consumer.client.run(consumer.pending.was_alone(row)):",
-        "if row.count >= last:",
+        "return row.count >= last and await self._consumer.client.run(pending.was_alone(row))",
+        "return row.count >= last",
         f"{SUSPECTS}test_what_a_dead_daemon_held_is_run_alone_before_it_can_be_found_guilty",
     ),
     Mutant(
@@ -118,10 +118,42 @@ DAEMONS = [
     _python(
         "a daemon reads as if what it has not acknowledged were settled",
         "daemon/consumer",
-        "room = self.room() + settled",
+        "room = self.room() - self._kept + settled",
         "room = self._settings.prefetch",
         "tests/integration/test_read_ahead.py::"
         "test_a_daemon_never_holds_more_than_its_prefetch_and_keeps_the_order",
+    ),
+    _python(
+        "a suspect whose claim was not answered is judged as if it had run",
+        "daemon/suspects",
+        "is_own = row.holder == consumer.pending.consumer and",
+        "is_own = False and",
+        "tests/integration/test_lost_claims.py::"
+        "test_an_entry_whose_claim_was_not_answered_has_its_attempt_and_runs_alone[True-take-2]",
+    ),
+    _python(
+        "no room is kept for a retry that is due",
+        "daemon/consumer",
+        "self._kept = max(1, self._limit // 2)",
+        "self._kept = 0",
+        "tests/integration/test_retries_in_a_backlog.py::"
+        "test_a_retry_that_is_due_does_not_wait_for_the_end_of_the_backlog[async-8]",
+    ),
+    _python(
+        "an async handler that blocks the loop is never seen to be over its timeout",
+        "daemon/lease",
+        "0 < delivery.started_at == delivery.ended_at",
+        "0 < delivery.ended_at < delivery.started_at",
+        "tests/integration/test_stuck_handlers.py::"
+        "test_a_handler_that_blocks_the_loop_beyond_its_timeout_loses_its_entry_to_another_daemon",
+    ),
+    _python(
+        "a thread that hung and returns is not used again",
+        "delivery/lanes",
+        "if abandoned and not self._finds_place():",
+        "if abandoned:",
+        "tests/integration/test_stuck_handlers.py::"
+        "test_threads_that_hung_beyond_their_timeout_go_on_when_they_return",
     ),
     _python(
         "what a daemon holds itself and knows nothing of is left lying",

@@ -24,6 +24,8 @@ log = logging.getLogger("busredis.daemon")
 
 #: How much work, in seconds, a consumer takes in hand beyond what runs.
 _AHEAD = 0.25
+#: For how long room is kept for what waits and is due: longer than until the next look for it.
+_KEPT_S = 0.3
 
 
 class Consumer:
@@ -47,12 +49,18 @@ class Consumer:
         #: Whether a read or a claim got no answer, so that entries may be this consumer's that it knows nothing of.
         self._in_doubt = False
         self._reclaiming: set[tuple[str, bytes]] = set()
+        #: Suspects whose claim has no answer yet, or never got one, and whether it is to give them up.
+        self.unanswered: dict[tuple[str, bytes], bool] = {}
         self._stopping = False
         self._room = asyncio.Event()
         self._limit = min(32, settings.prefetch)
         self._is_reading = False
         #: Whether the last read left something behind.
         self._is_behind = False
+        #: By how many more than now may be pending once the read has ended that is under way.
+        self._asked = 0
+        #: How much of the room is kept for what waits and is due.
+        self._kept = 0
         self._failure: ServerError | None = None
         self.settler.refill = self
 
@@ -103,8 +111,11 @@ class Consumer:
         if self._failure:
             failure, self._failure = self._failure, None
             raise failure
+        if self.lanes.are_stuck():
+            await asyncio.sleep(_KEPT_S)
+            return
         streams = self.pending.streams
-        room = self.room()
+        room = min(self.room() - self._kept, self._bound() - self._spare() - len(self.settler.held))
         if room < len(streams) or self._is_reading or (self._is_behind and not self._in_doubt):
             self._room.clear()
             await self._room.wait()
@@ -113,11 +124,11 @@ class Consumer:
         count = max(1, room // len(streams))
         block = max(1, int(self._block().total_seconds() * 1000))
         began = time.monotonic()
-        self._is_reading = True
+        self._is_reading, self._asked = True, count * len(streams)
         try:
             reply = await self._reader.run(self.pending.read(streams, count, block))
         finally:
-            self._is_reading = False
+            self._is_reading, self._asked = False, 0
         self.empty_since = 0.0 if reply else began
         self._take_reply(reply, count)
 
@@ -142,16 +153,16 @@ class Consumer:
     # takes the acknowledgements first, so that there is never more than `prefetch` in hand.
 
     def wanted(self, settled: int) -> int:
-        room = self.room() + settled
+        room = self.room() - self._kept + settled
         least = max(self._limit / 2, len(self.pending.streams))
         if self._stopping or self._is_reading or not self._is_behind or self._in_doubt or room < least:
             return 0
         # One read at a time: two replies could come in the wrong order, and what is on its way is not in doubt.
-        self._is_reading = True
+        self._is_reading, self._asked = True, max(0, room - settled)
         return room // len(self.pending.streams)
 
     def arrived(self, reply: list[Any] | ServerError, wanted: int) -> None:
-        self._is_reading = False
+        self._is_reading, self._asked = False, 0
         if isinstance(reply, ServerError):
             # The reader knows what to do about it, as if it had been its own read.
             self._is_behind = False
@@ -171,7 +182,33 @@ class Consumer:
         self.lanes.put(deliveries)
 
     def room(self) -> int:
-        return max(self._limit, len(self.pending.streams)) - len(self.settler.held)
+        """For how many more there is room, as long as nothing is on its way."""
+        limit = 0 if self.lanes.are_stuck() else max(self._limit, len(self.pending.streams))
+        return limit - len(self.settler.held) - len(self._reclaiming)
+
+    def has_room(self) -> bool:
+        """Whether one more that waits may be taken up; if not, a part of what ends makes room for it.
+
+        For while there is more to read, who acknowledges reads in the same step, and there never is any room.
+        """
+        if min(self.room(), self._bound() - len(self.settler.held) - self._asked) > 0:
+            return True
+        if not self._kept:
+            self._kept = max(1, self._limit // 2)
+            asyncio.get_running_loop().call_later(_KEPT_S, self._keep, 0)
+        return False
+
+    def _keep(self, kept: int) -> None:
+        self._kept = kept
+        self._room.set()
+
+    def _bound(self) -> int:
+        """Never are more pending."""
+        return max(self._settings.prefetch, len(self.pending.streams))
+
+    def _spare(self) -> int:
+        """What a read leaves that may block: what falls due meanwhile need not wait for its end."""
+        return min(self._bound() // 8, self._bound() - len(self.pending.streams))
 
     def _settled(self, batch: Sequence[tuple[Delivery, Outcome]]) -> None:
         self.stats.count(batch)
@@ -220,7 +257,7 @@ class Consumer:
     async def _recover_own(self) -> None:
         """Takes what was delivered to this consumer in a reply that got lost. Raises ServerError: then all is to be done again."""
         for row in await self.client.run(self.pending.own()):
-            if (row.stream, row.id) not in self.settler.held:
+            if not any((row.stream, row.id) in known for known in (self.settler.held, self.unanswered)):
                 await self.reclaim(row, 0, row.count)
         self._in_doubt = False
 
@@ -235,6 +272,7 @@ class Consumer:
             delivery = await self.claim(row, least_idle_ms, count)
             if delivery is not None:
                 self.take([delivery])
+                self._kept = max(0, self._kept - 1)
         except ConnectionLost:
             # The claim may have been made, and its attempt counted: it is not to be wasted.
             self._in_doubt = True
@@ -242,6 +280,7 @@ class Consumer:
             raise
         finally:
             self._reclaiming.discard(key)
+            self._room.set()
         return delivery
 
     async def claim(

@@ -149,7 +149,6 @@ class Intake:
         found = await self._consumer.client.run(self._pending.read_new(most))
         self._consumer.told_all_is_well()
         self._learn(found.has_parked, letters)
-        self._left, self._reached = found.left, found.reached
         for stream, entry_id, fields in found.entries:
             again = self._queues.known.get((stream, entry_id))
             if again is not None:  # a replay has moved the group back
@@ -161,6 +160,8 @@ class Intake:
             lane = self._queues.lane(delivery.key, (stream, entry_id), asks=self.has_parked)
             self._queues.add(Ref(stream, entry_id, lane, delivery.holder, 1, delivery=delivery))
             self.crowded.add(lane)
+        # Only now: after an error among them nobody would watch for more, and nobody would read any more.
+        self._left, self._reached = found.left, found.reached
         if found.left == "soon":
             asyncio.get_running_loop().call_later(0.001, self._more)
         self._consumer.empty_since = began if found.left == "none" and not found.entries else 0.0

@@ -101,7 +101,8 @@ class Lease:
 
     def _is_overdue(self, consumer: Consumer, delivery: Delivery, now: float) -> bool:
         timeout = consumer.process.handler.timeout
-        runs = delivery.started_at > 0 and delivery.ended_at < delivery.started_at
+        # From its start to its end both are the same.
+        runs = 0 < delivery.started_at == delivery.ended_at and not delivery.left_out
         return (
             timeout is not None
             and runs

@@ -102,7 +102,7 @@ class Reclaimer:
                 return soonest
             if is_waiting(row.holder):
                 soonest = min(soonest, await self._take_waiting(row))
-            elif row.holder != consumer.pending.consumer:
+            elif row.holder != consumer.pending.consumer or (row.stream, row.id) in consumer.unanswered:
                 suspects.append(row)
             elif (row.stream, row.id) not in consumer.settler.held:
                 await consumer.reclaim(row, self._lease_ms, row.count)
@@ -124,7 +124,7 @@ class Reclaimer:
         left = pause.total_seconds() - row.idle_ms / 1000
         if left > 0:
             return left
-        if self._consumer.room() <= 0:
+        if not self._consumer.has_room():
             return 0.1
         await self._consumer.reclaim(row, int(pause.total_seconds() * 1000), row.count + 1)
         return float("inf")

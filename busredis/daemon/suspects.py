@@ -24,32 +24,49 @@ class Suspects:
 
     def __init__(self, consumer: "Consumer", gate: Gate, least_idle_ms: int, longest_quiet: float) -> None:
         self._consumer, self._gate = consumer, gate
+        self._unanswered = consumer.unanswered
+        self._unanswered.clear()
         self._least_idle_ms, self._longest_quiet = least_idle_ms, longest_quiet
 
     async def run(self, row: Row) -> None:
         """Claims one, runs it and settles it; nothing if another daemon was faster."""
         consumer, last = self._consumer, self._consumer.process.handler.max_attempts
         async with self._gate.suspects:
-            if row.count >= last and await consumer.client.run(consumer.pending.was_alone(row)):
+            # A claim of its own that was not answered may have been made: then nothing has run since.
+            is_own = row.holder == consumer.pending.consumer and (row.stream, row.id) in self._unanswered
+            if self._unanswered[row.stream, row.id] if is_own else await self._is_guilty(row, last):
                 await self._give_up(row)
                 return
-            count = row.count + 1 if row.count < last else row.count
-            alone = count >= last
-            if alone:
+            count = row.count if is_own or row.count >= last else row.count + 1
+            is_last = alone = count >= last
+            if is_last:
                 self._gate.close()
-                await self._quiet()
+                alone = await self._quiet()
             try:
-                delivery = await consumer.claim(row, self._least_idle_ms, count, alone=alone)
+                delivery = await self._claim(row, count, alone=alone)
                 if delivery is not None:
                     await self._run(delivery)
                     await consumer.settler.flush()
             finally:
-                if alone:
+                if is_last:
                     self._gate.open()
+
+    async def _is_guilty(self, row: Row, last: int) -> bool:
+        pending = self._consumer.pending
+        return row.count >= last and await self._consumer.client.run(pending.was_alone(row))
+
+    async def _claim(
+        self, row: Row, count: int, *, alone: bool = False, is_guilty: bool = False
+    ) -> Delivery | None:
+        self._unanswered[row.stream, row.id] = is_guilty
+        delivery = await self._consumer.claim(row, self._least_idle_ms, count, alone=alone)
+        if delivery is not None:
+            del self._unanswered[row.stream, row.id]
+        return delivery
 
     async def _give_up(self, row: Row) -> None:
         consumer = self._consumer
-        delivery = await consumer.claim(row, self._least_idle_ms, row.count)
+        delivery = await self._claim(row, row.count, is_guilty=True)
         if delivery is not None:
             outcome = consumer.process.crashed(delivery)
             if delivery.fields is None:
@@ -84,8 +101,11 @@ class Suspects:
                 raise
             return RELEASE
 
-    async def _quiet(self) -> None:
-        """Waits until nothing runs in this process, at most for a lease."""
+    async def _quiet(self) -> bool:
+        """Waits until nothing runs in this process, at most for a lease; false if something still does."""
         until = time.monotonic() + self._longest_quiet
-        while any(lanes.running() for lanes in self._gate.lanes) and time.monotonic() < until:
+        while any(lanes.running() for lanes in self._gate.lanes):
+            if time.monotonic() > until:
+                return False
             await asyncio.sleep(0.01)
+        return True

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import logging
 import queue
 import threading
 import time
@@ -13,6 +14,8 @@ from typing import Any, Protocol
 from busredis.delivery.model import RELEASE, Delivery, Outcome
 from busredis.delivery.process import Process
 from busredis.delivery.settle import Settler
+
+log = logging.getLogger("busredis.delivery")
 
 #: A process with so many threads that no timeout could end reads no more for that handler.
 MAX_STUCK_THREADS = 16
@@ -53,6 +56,10 @@ class Lanes(Protocol):
 
     def waiting(self) -> int:
         """How many were put and not started."""
+        ...
+
+    def are_stuck(self) -> bool:
+        """Whether nothing can be run for now, as all that ran it hangs."""
         ...
 
     def hand_back(self) -> None:
@@ -135,6 +142,9 @@ class TaskLanes:
     def waiting(self) -> int:
         return len(self._inbox)
 
+    def are_stuck(self) -> bool:
+        return False
+
     def hand_back(self) -> None:
         self._closed = True
         while self._inbox:
@@ -157,6 +167,8 @@ class ThreadLanes:
         self._inbox: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self._running: dict[threading.Thread, Delivery] = {}
         self._given_up: set[Delivery] = set()
+        #: How many threads take from the queue.
+        self._places = 0
         self._closed = False
         self._lock = threading.Lock()
         for _ in range(process.handler.concurrency):
@@ -165,6 +177,7 @@ class ThreadLanes:
         self._watch = asyncio.create_task(self._watch_timeouts(timeout.total_seconds())) if timeout else None
 
     def _start(self) -> None:
+        self._places += 1
         context = contextvars.copy_context()
         name = f"busredis {self._process.handler.name}"
         threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True).start()
@@ -188,9 +201,17 @@ class ThreadLanes:
                 abandoned = delivery in self._given_up
                 self._given_up.discard(delivery)
                 self._running.pop(me, None)
-            if abandoned:
-                return
-            self._settler.add_from_thread(delivery, outcome)
+                if abandoned and not self._finds_place():
+                    return
+            if not abandoned:
+                self._settler.add_from_thread(delivery, outcome)
+
+    def _finds_place(self) -> bool:
+        """Whether a thread that was given up is needed again: it was not replaced, as too many hung."""
+        if self._closed or self._places >= self._process.handler.concurrency:
+            return False
+        self._places += 1
+        return True
 
     async def _watch_timeouts(self, limit: float) -> None:
         while True:
@@ -198,6 +219,11 @@ class ThreadLanes:
             late = [d for d in self.running() if d.started_at and time.monotonic() - d.started_at > limit]
             for delivery in late:
                 self._give_up(delivery)
+                if self.are_stuck():
+                    many, name = len(self._given_up), self._process.handler.name
+                    log.error("%d threads hang beyond their timeout, handler %s rests", many, name)
+            if self.are_stuck():
+                self._release_waiting()  # others have threads that do not hang
 
     def _give_up(self, delivery: Delivery) -> None:
         with self._lock:
@@ -206,10 +232,11 @@ class ThreadLanes:
                 return
             self._given_up.add(delivery)
             del self._running[thread]
+            self._places -= 1
+            if len(self._given_up) < MAX_STUCK_THREADS:
+                self._start()
         outcome: Outcome = self._process.timed_out(delivery)
         self._settler.add(delivery, outcome)
-        if len(self._given_up) < MAX_STUCK_THREADS:
-            self._start()
 
     def running(self) -> list[Delivery]:
         return list(self._running.values())
@@ -217,8 +244,14 @@ class ThreadLanes:
     def waiting(self) -> int:
         return self._inbox.qsize()
 
+    def are_stuck(self) -> bool:
+        return self._places == 0
+
     def hand_back(self) -> None:
         self._closed = True
+        self._release_waiting()
+
+    def _release_waiting(self) -> None:
         while not self._inbox.empty():
             try:
                 delivery = self._inbox.get_nowait()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from busredis.commands import Arg, Flow, pairs, raw, script
+from busredis.commands import Arg, Flow, given_name, pairs, raw, script, sent_name
 from busredis.delivery.model import RELEASE, Delivery, Outcome
 from busredis.delivery.pending import Pending, Row
 from busredis.errors import BusError, GroupMissing
@@ -103,7 +103,7 @@ class OrderedPending(Pending):
         self._replays = pairs(replays)
         rows = [
             (
-                Row(self.streams[place], entry_id, holder.decode(), idle, count),
+                Row(self.streams[place], entry_id, given_name(holder), idle, count),
                 None if fields == 0 else fields,
             )
             for place, entry_id, holder, idle, count, fields in found
@@ -117,7 +117,7 @@ class OrderedPending(Pending):
         args: list[Arg] = [self.group, self.consumer, self.token]
         for row, attempt, alone in wanted:
             noted: Arg = int(time.time() * 1000) if alone else ""
-            args += (self._places[row.stream], row.id, row.holder, row.count, attempt, noted)
+            args += (self._places[row.stream], row.id, sent_name(row.holder), row.count, attempt, noted)
         reply = self._owned((yield from script("take", keys, args)))
         return [_taken(row, found) for (row, *_), found in zip(wanted, reply, strict=True)]
 
@@ -152,7 +152,7 @@ class OrderedPending(Pending):
         for stream in self.streams:
             groups = [pairs(row) for row in (yield from raw("XINFO", "GROUPS", stream))]
             last = next(
-                (group["last-delivered-id"] for group in groups if group["name"].decode() == self.group), None
+                (group["last-delivered-id"] for group in groups if group["name"] == self.group.encode()), None
             )
             if last is None:
                 raise GroupMissing(f"NOGROUP {self.group} on {stream}")
@@ -178,7 +178,7 @@ def _taken(row: Row, found: list[Any]) -> Taken:
         case [b"deleted"]:
             return Taken([])
         case [b"other", holder, idle, count]:
-            return Taken(None, Row(row.stream, row.id, holder.decode(), idle, count))
+            return Taken(None, Row(row.stream, row.id, given_name(holder), idle, count))
     return Taken(None)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from busredis.commands import Arg, Flow, many, pairs, raw, script
+from busredis.commands import Arg, Flow, given_name, many, pairs, raw, script, sent_name
 from busredis.delivery.arguments import by_attempt, by_stream
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.waiting import waiting_name
@@ -196,7 +196,7 @@ class Pending:
     def _letter(self, delivery: Delivery, outcome: Outcome) -> list[Arg]:
         return [
             self.group,
-            delivery.holder,
+            sent_name(delivery.holder),
             delivery.attempt,
             delivery.id,
             _now_ms(),
@@ -214,8 +214,8 @@ class Pending:
 
         `alone` notes that nothing will run beside it, so that it is known who is to blame if it does not finish.
         """
-        args: list[Arg] = [self.group, self.consumer, row.id, row.holder, least_idle_ms, row.count, count]
-        args.append(_now_ms() if alone else "")
+        args: list[Arg] = [self.group, self.consumer, row.id, sent_name(row.holder), least_idle_ms, row.count]
+        args += (count, _now_ms() if alone else "")
         fields: list[bytes] | None = yield from script(
             "claim", [row.stream, self.keys.failures(self.group)], args
         )
@@ -255,7 +255,7 @@ class Pending:
                 continue
             pending, unread = pending + reply[0], unread + reply[3]
             found.rows.extend(
-                Row(stream, id_, holder.decode(), idle, count) for id_, holder, idle, count in reply[1]
+                Row(stream, id_, given_name(holder), idle, count) for id_, holder, idle, count in reply[1]
             )
             self._cursors[stream] = reply[2].decode()
         return Sweep(found.rows, pending, found.missing, not (pending or unread or found.missing))
@@ -265,7 +265,7 @@ class Pending:
         rows = []
         for stream in self.streams:
             reply = yield from raw("XPENDING", stream, self.group, "-", "+", 100_000, self.consumer)
-            rows += [Row(stream, id_, holder.decode(), idle, count) for id_, holder, idle, count in reply]
+            rows += [Row(stream, id_, given_name(holder), idle, count) for id_, holder, idle, count in reply]
         yield from self._look_at_replays()
         return rows
 

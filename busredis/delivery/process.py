@@ -21,7 +21,7 @@ from busredis.delivery.model import (
     bounded,
     judge,
 )
-from busredis.errors import DecodeError, Signal
+from busredis.errors import DecodeError, Retry, ServerError, Signal
 from busredis.events import DomainEvent
 from busredis.router import Handler
 
@@ -44,7 +44,7 @@ class Process:
             return LEFT_OUT
         token = None
         try:
-            event = self._decode(delivery)
+            event = self._event(delivery)
             token = current_event.set(event)
             arguments = (event, self._context(delivery)) if self._takes_context else (event,)
             call = self._function(*arguments)
@@ -78,7 +78,7 @@ class Process:
             return LEFT_OUT
         token = None
         try:
-            event = self._decode(delivery)
+            event = self._event(delivery)
             token = current_event.set(event)
             arguments = (event, self._context(delivery)) if self._takes_context else (event,)
             self._function(*arguments)
@@ -104,6 +104,13 @@ class Process:
         """The end of an entry that was delivered as often as allowed and never finished."""
         found = f"delivered {delivery.attempt} times and never finished: its handler or its process died each time"
         return Outcome(Verdict.DEAD_LETTER, "crashed", found)
+
+    def _event(self, delivery: Delivery) -> DomainEvent:
+        try:
+            return self._decode(delivery)
+        except ServerError as error:
+            # Who keeps the keys of personal data gives no answer: that is no fault of the event, nor of its handler.
+            raise Retry(f"the keys of its personal data cannot be had: {error}", counts=False) from error
 
     def _decode(self, delivery: Delivery) -> DomainEvent:
         if delivery.event is not None:

@@ -1,6 +1,7 @@
 """Appending to aggregates: commits as one append, and what a conflict means."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
 
 from busredis.append import ANY, Appender, Guard, Record
 from busredis.commands import Flow
@@ -9,6 +10,7 @@ from busredis.errors import (
     CodecError,
     CommandRefused,
     EncodeError,
+    HistoryDamaged,
     RegistrationError,
     ServerError,
     StoreError,
@@ -19,7 +21,8 @@ from busredis.partitions import partition_of
 from busredis.store.model import Appended, Commit, Page, Tracking, owned
 from busredis.store.operations import Append, Load
 
-Loader = Callable[[Load], Flow[Page]]
+#: Loads a page of a history, in Redis alone or in the archive too.
+Loader = Callable[[Load], Generator[Any, Any, Page]]
 
 
 class Commits:
@@ -94,32 +97,36 @@ class Commits:
     def _all_stored(self, load: Loader, commit: Commit, actual: int) -> Flow[list[Appended]]:
         found = []
         for one in self._commits:
-            positions = yield from self._stored(load, one)
+            positions = yield from stored(load, one)
             if positions is None:
                 raise VersionConflict(commit.aggregate, commit.expected_version, actual)
             found.append(Appended(one.expected_version + len(positions), positions))
         return found
 
-    def _stored(self, load: Loader, commit: Commit) -> Flow[list[str] | None]:
-        if commit.expected_version == ANY or not commit.events:
-            return None if commit.events else []
-        positions: list[str] = []
-        wanted = [event.event_id for event in commit.events]
-        upto = commit.expected_version + len(wanted)
-        while len(positions) < len(wanted):
-            try:
-                page = yield from load(Load(commit.aggregate, commit.expected_version + len(positions), upto))
-            except (CodecError, RegistrationError):
-                return None  # an event that this program cannot read is none of its own
-            found = [stored.event.event_id for stored in page.events]
-            if not found or found != wanted[len(positions) : len(positions) + len(found)]:
-                return None
-            positions += [stored.position for stored in page.events]
-        return positions
-
     def after(self, error: ServerError) -> float:
         """Seconds to wait before the next try. Raises PublishRefused, PublishIndeterminate when there is none."""
         return self._appender.after(error, self._attempt, self._batch)
+
+
+def stored(load: Loader, commit: Commit) -> Generator[Any, Any, list[str] | None]:
+    """The positions of the events of a commit if they are all stored, at the versions that it is for; else None."""
+    if commit.expected_version == ANY or not commit.events:
+        return None if commit.events else []
+    positions: list[str] = []
+    wanted = [event.event_id for event in commit.events]
+    upto = commit.expected_version + len(wanted)
+    while len(positions) < len(wanted):
+        try:
+            page = yield from load(Load(commit.aggregate, commit.expected_version + len(positions), upto))
+        except (CodecError, RegistrationError, HistoryDamaged):
+            return (
+                None  # an event that this program cannot read is none of its own, nor one that was archived
+            )
+        found = [one.event.event_id for one in page.events]
+        if not found or found != wanted[len(positions) : len(positions) + len(found)]:
+            return None
+        positions += [one.position for one in page.events]
+    return positions
 
 
 def one_partition(append: Append, partitions: Sequence[Keys]) -> Keys:

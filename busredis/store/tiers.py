@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 from busredis.cold import Archive, Archives
-from busredis.errors import PositionGone
+from busredis.errors import PositionGone, VersionConflict
 from busredis.keys import parse_id
 from busredis.settings import Settings
-from busredis.store.model import Page
-from busredis.store.operations import Blocking, Entry, Load, LoadRows, Operation, ReadStreams, Steps
+from busredis.store.commits import stored
+from busredis.store.model import Appended, Page
+from busredis.store.operations import Append, Blocking, Entry, Load, LoadRows, Operation, ReadStreams, Steps
 from busredis.store.recorder import Recorder
 from busredis.store.rows import Rows
 
@@ -32,7 +33,24 @@ def through(archives: Archives, recorder: Recorder, operation: Operation) -> Ste
         case ReadStreams():
             archive = archives.of(parts[operation.partition], len(parts))
             return (yield from _read_streams(archive, operation))
+        case Append():
+            return (yield from _append(archives, recorder, operation))
     return (yield operation)
+
+
+def _append(archives: Archives, recorder: Recorder, append: Append) -> Steps[list[Appended]]:
+    try:
+        done: list[Appended] = yield append
+    except VersionConflict:
+        # As after an append whose answer was lost, when its events were archived since.
+        found = []
+        for commit in append.commits:
+            positions = yield from stored(partial(through, archives, recorder), commit)
+            if positions is None:
+                raise
+            found.append(Appended(commit.expected_version + len(positions), positions))
+        return found
+    return done
 
 
 def _load(archive: Archive, recorder: Recorder, load: Load) -> Steps[Page]:

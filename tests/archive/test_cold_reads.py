@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel
 
 from busredis import AsyncEventStore, EventSourcedAggregate, EventStore, Repository, SnapshotPolicy, applies
-from busredis.errors import ArchiveDamaged, HistoryDamaged, PositionGone
+from busredis.errors import ArchiveDamaged, HistoryDamaged, PositionGone, VersionConflict
 from busredis.events import DomainEvent
 from busredis.keys import just_after, parse_id
 from busredis.retention import trim_before
@@ -85,6 +85,31 @@ def test_an_aggregate_with_its_life_in_the_archive_is_rebuilt_to_the_same_state(
         with repository.edit(ColdCounter, name) as counter:
             counter.count(100)
         assert repository.load(ColdCounter, name).state.total == was.state.total + 100
+
+
+@pytest.mark.parametrize("expected", [0, 1])
+def test_a_stale_append_to_an_archived_aggregate_is_a_conflict_and_not_a_damaged_history(
+    store, run, server, namespace, expected
+):
+    lived(store, ["a"], 5)
+    version = store.version(("ColdCounter", "a"))
+    run()
+
+    with EventStore(server.url, namespace=namespace) as without:
+        for one in (store, without):
+            with pytest.raises(VersionConflict, match=f"is at version {version}"):
+                one.append(("ColdCounter", "a"), expected, [ColdCounted(by=1)])
+
+    assert store.version(("ColdCounter", "a")) == version
+
+
+def test_an_append_that_was_archived_meanwhile_is_known_when_it_is_made_again(store, run):
+    events = [ColdCounted(by=n) for n in range(3)]
+    first = store.append(("ColdCounter", "again"), 0, events)
+    run()
+
+    assert store.append(("ColdCounter", "again"), 0, events) == first
+    assert store.version(("ColdCounter", "again")) == 3
 
 
 def test_without_the_archive_the_error_says_how_to_name_it(store, run, server, namespace):

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from busredis import (
+    Context,
     Daemon,
     DomainEvent,
     EventSourcedAggregate,
@@ -23,9 +24,9 @@ from busredis import (
 )
 from busredis.archiver import Archiver
 from busredis.cold import Archive
-from busredis.errors import EncodeError, RegistrationError, SettingsError
+from busredis.errors import ConnectionLost, EncodeError, RegistrationError, SettingsError
 from busredis.events import FORGOTTEN
-from busredis.privacy import forget, vault_of
+from busredis.privacy import RedisKeys, forget, vault_of
 from busredis.settings import Settings
 from busredis.store import ANY
 from busredis.vault import MemoryKeys, Vault
@@ -174,6 +175,34 @@ def test_a_handler_is_given_the_placeholder_and_goes_on(server, namespace, clien
     assert inspect.xlen(keys.dead("seen")) == 0
 
 
+@pytest.mark.parametrize("colour", ["async", "sync", "ordered"])
+def test_keys_that_cannot_be_asked_for_cost_no_attempt(server, namespace, inspect, keys, monkeypatch, colour):
+    seen, router, asked = [], Router(), []
+    original = RedisKeys.key
+
+    def lost(self, key_id):
+        asked.append(key_id)
+        if len(asked) <= 3:
+            raise ConnectionLost("the reply is lost")
+        return original(self, key_id)
+
+    def handle(event: PersonRegistered, ctx: Context) -> None:
+        seen.append((event.email, ctx.attempt))
+
+    async def handle_async(event: PersonRegistered, ctx: Context) -> None:
+        handle(event, ctx)
+
+    options = {"max_attempts": 1, "backoff": 0.05, "ordered": colour == "ordered"}
+    router.on(PersonRegistered, name="seen", **options)(handle if colour == "sync" else handle_async)
+    with Publisher(server.url, namespace=namespace) as publisher:
+        publisher.publish(registered("ada"))
+    monkeypatch.setattr(RedisKeys, "key", lost)
+    Daemon(router, url=server.url, namespace=namespace, burst=True, sweep=0.1).run()
+
+    assert seen == [("ada@example.org", 1)]
+    assert inspect.xlen(keys.dead("seen")) == 0
+
+
 def test_what_was_tampered_with_or_moved_reads_as_forgotten(inspect, keys, store):
     store.append(("Person", "ada"), ANY, [registered("ada")])
     stream = keys.stream("PersonRegistered")
@@ -185,6 +214,14 @@ def test_what_was_tampered_with_or_moved_reads_as_forgotten(inspect, keys, store
         inspect.xadd(stream, {"event": json.dumps(document)})
 
     assert [stored.event.email for stored in store.feed()] == ["ada@example.org"] + [FORGOTTEN] * 6
+
+
+def test_what_a_handler_is_ordered_by_is_not_personal_as_it_is_kept_in_the_clear(server, namespace):
+    router = Router()
+    router.on(PersonRegistered, name="by-address", ordered="email")(lambda event: None)
+
+    with pytest.raises(RegistrationError, match="personal data in PersonRegistered"):
+        Daemon(router, url=server.url, namespace=namespace)
 
 
 def test_old_events_without_encryption_are_read(inspect, keys, store):

@@ -5,7 +5,7 @@ import types
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from busredis import (
     DomainEvent,
@@ -216,6 +216,27 @@ def test_a_state_that_json_would_change_is_not_snapshotted(store, caplog):
     assert not repository.snapshot(loose)
 
     assert "cannot be snapshotted: its state comes back changed from JSON" in caplog.text
+
+
+class Strict(BaseModel):
+    email: str = Field("", max_length=5)
+
+
+class StrictCounter(EventSourcedAggregate[Strict]):
+    @applies(CounterMade)
+    def _made(self, event: CounterMade) -> None:
+        self.state.email = "ada@example.org"  # pydantic checks no assignments
+
+
+def test_a_log_says_which_field_of_a_state_is_wrong_and_not_what_is_in_it(store, caplog):
+    repository, strict = Repository(store), StrictCounter("s")
+    strict.raise_event(CounterMade())
+    repository.save(strict)
+
+    assert not repository.snapshot(strict)
+
+    assert "cannot be snapshotted: its state is no JSON: email: " in caplog.text
+    assert "ada@" not in caplog.text
 
 
 def test_what_is_not_saved_is_not_snapshotted(store):
