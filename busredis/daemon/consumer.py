@@ -10,9 +10,10 @@ from typing import Any
 
 from busredis.client import AsyncClient
 from busredis.daemon.reader import SharedReader
+from busredis.daemon.report import report
 from busredis.daemon.stats import Stats
 from busredis.delivery.lanes import Gate, Lanes
-from busredis.delivery.model import ACK, Delivery, Outcome, Verdict
+from busredis.delivery.model import ACK, Delivery, Outcome
 from busredis.delivery.pending import Pending, Row
 from busredis.delivery.process import Process
 from busredis.delivery.settle import Settler
@@ -195,6 +196,7 @@ class Consumer:
             return True
         if not self._kept:
             self._kept = max(1, self._limit // 2)
+            self.release()  # a read that rests may take all the room
             asyncio.get_running_loop().call_later(_KEPT_S, self._keep, 0)
         return False
 
@@ -215,7 +217,7 @@ class Consumer:
         self.settled_at = time.monotonic()
         for delivery, outcome in batch:
             if outcome is not ACK or delivery.lost:
-                self._report(delivery, outcome)
+                report(delivery, outcome, self.pending.group)
         took = sum(delivery.ended_at - delivery.started_at for delivery, _ in batch) / len(batch)
         concurrency = self.process.handler.concurrency
         fitting = int(_AHEAD * concurrency / max(took, 1e-6))
@@ -223,29 +225,6 @@ class Consumer:
         if not self.settler.held or self.room() * 2 >= self._limit:
             self._is_behind = False  # what ended was not acknowledged with a read: the reader has its turn
             self._room.set()
-
-    def _report(self, delivery: Delivery, outcome: Outcome) -> None:
-        where = {"group": self.pending.group, "entry_id": delivery.entry_id}
-        if delivery.lost and outcome.verdict is not Verdict.RELEASE:
-            log.warning(
-                "the lease was lost: another daemon handles this entry, or did; %d effects are dropped",
-                len(outcome.effects),
-                extra=where,
-            )
-        if outcome.verdict in (Verdict.RETRY, Verdict.DEAD_LETTER) and not delivery.lost:
-            level = logging.WARNING if outcome.verdict is Verdict.RETRY else logging.ERROR
-            log.log(
-                level,
-                "%s after attempt %d of %s: %s: %s",
-                outcome.verdict.value,
-                delivery.attempt,
-                self.pending.group,
-                outcome.reason,
-                outcome.error,
-                extra=where | {"attempt": delivery.attempt},
-            )
-            if outcome.verdict is Verdict.DEAD_LETTER and outcome.traceback:
-                log.error("%s", outcome.traceback, extra=where)
 
     async def _restore(self, error: Exception) -> None:
         log.warning("group %s is missing, it is restored: %s", self.pending.group, error)

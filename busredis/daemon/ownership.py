@@ -80,6 +80,10 @@ class Ownership:
             return None
         return Renewal(self, self._keys, [*self._args("renew"), self.token], self.token, time.monotonic())
 
+    def renew(self) -> Flow[None]:
+        """Keeps the lease, if it is there."""
+        return renew_all([self])
+
     def renewed(self, token: int, asked_at: float, reply: list[Any]) -> None:
         """Notes whether the lease is lost, and whether another daemon should have it."""
         if self.token != token:

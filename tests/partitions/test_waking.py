@@ -234,6 +234,23 @@ def test_a_dead_letter_that_is_tried_again_wakes_who_rests(
 
 
 @pytest.mark.usefixtures("never_looks")
+def test_a_retry_that_is_due_has_its_turn_though_a_read_rests_that_may_take_all_the_room(
+    server, namespace, look, parts
+):
+    router, seen = Router(), []
+
+    @router.on(Waking, name="fails", backoff=0.05)
+    def fails(event):
+        seen.append(event.number)
+        if len(seen) < 3:
+            raise ValueError("not yet")
+
+    with running(router, server.url, namespace, partitions=COUNT, prefetch=COUNT, **FAST):
+        foreign(look, parts[1], 1)
+        wait_until(lambda: seen == [1, 1, 1], "it is tried until it succeeds")
+
+
+@pytest.mark.usefixtures("never_looks")
 @pytest.mark.parametrize("ordered", [False, True], ids=["plain", "ordered"])
 def test_a_replay_wakes_who_rests(server, namespace, look, parts, publisher, ordered):
     router, seen, before = Router(), [], tracked(look)
