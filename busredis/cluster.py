@@ -238,10 +238,12 @@ class Nodes(Generic[Node]):
         self._nodes: dict[str, Node] = {}
 
     def node(self, address: str) -> Node:
-        """The client of one node."""
-        if address not in self._nodes:
-            self._nodes[address] = self._make(self._servers.url(address))
-        return self._nodes[address]
+        """The client of one node, the same for all threads."""
+        node = self._nodes.get(address)
+        if node is None:
+            # Of threads that come at once one wins; a client that was made in vain has no connection yet.
+            node = self._nodes.setdefault(address, self._make(self._servers.url(address)))
+        return node
 
     def _run(self, step: tuple[str, Request]) -> Any:
         address, request = step

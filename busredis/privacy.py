@@ -1,6 +1,7 @@
 """The keys of personal data in Redis, and forgetting a subject."""
 
 import threading
+import weakref
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, cast
@@ -38,6 +39,8 @@ class RedisKeys:
         with self._lock:
             if self._client is None:
                 self._client = Client(server_url(self._settings), timeout=self._settings.publish_timeout)
+                # Whoever encodes or decodes with these keys may be gone at any time, without a word.
+                weakref.finalize(self, self._client.close)
         return self._client.run(flow)
 
 

@@ -11,13 +11,14 @@ from mutations.partitions import PARTITIONS
 from mutations.run import Result, copied, prove, without_mutants
 from mutations.scripts import SCRIPTS
 from mutations.store import STORE
+from mutations.turns import TURNS
 
 
 def main() -> int:
     words = sys.argv[1:]
     chosen = [
         mutant
-        for mutant in [*SCRIPTS, *DAEMONS, *STORE, *PARTITIONS]
+        for mutant in [*SCRIPTS, *DAEMONS, *STORE, *PARTITIONS, *TURNS]
         if not words or any(word.lower() in mutant.name.lower() for word in words)
     ]
     tests = sorted({test for mutant in chosen for test in mutant.tests})

@@ -5,10 +5,15 @@ import hypothesis
 import pytest
 import redis
 
+import busredis.append
+import busredis.publisher.blocking
+import busredis.store.blocking
+import busredis.store.recorder
 from busredis import Publisher
 from busredis.client import Client
 from busredis.keys import Keys
 from tests import servers
+from tests.clock import Clock
 from tests.servers import TestServer, chosen_server
 
 # How long an example takes is the machine's business: a busy one is no failure of ours.
@@ -54,6 +59,20 @@ def client(server: TestServer) -> Iterator[Client]:
 def publisher(server: TestServer, namespace: str, inspect: redis.Redis) -> Iterator[Publisher]:
     with Publisher(server.url, namespace=namespace) as made:
         yield made
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """Of blocking publishers and event stores: what they wait for passes at once, and can be counted."""
+    made = Clock()
+    for module in (
+        busredis.append,
+        busredis.publisher.blocking,
+        busredis.store.blocking,
+        busredis.store.recorder,
+    ):
+        monkeypatch.setattr(module, "time", made)
+    return made
 
 
 @pytest.fixture

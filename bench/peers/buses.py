@@ -10,62 +10,22 @@
 """
 
 import asyncio
-import contextlib
 import json
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import redis
+import traffic
+from traffic import calls, gathered, hit, until, waits
 
 NAME, URL, EVENT = sys.argv[1:4]
 DICT = json.loads(EVENT)
-RATE = 500
-calls: list[float] = []
-#: Milliseconds, while it listens.
-waits: list[float] = []
-listening = False
-
-
-def hit(event: dict) -> None:
-    calls.append(time.perf_counter())
-    waits.append((time.monotonic() - event["payload"]["context"]["t"]) * 1000)
-    if len(calls) == 1 and listening:
-        print(json.dumps("ready"), flush=True)
-
-
-def timed() -> dict:
-    return DICT | {"payload": DICT["payload"] | {"context": {"t": time.monotonic()}}}
-
-
-async def until(count: int, task: "asyncio.Task[Any]") -> None:
-    while len(calls) < count and not task.done():
-        await asyncio.sleep(0.02)
-    task.cancel()
-    with contextlib.suppress(BaseException):
-        await task
-
-
-async def paced(send: Callable[[dict], Awaitable[Any]], count: int) -> None:
-    started, tasks = time.monotonic() + 0.05, set()
-    for number in range(count):
-        left = started + number / RATE - time.monotonic()
-        if left > 0:
-            await asyncio.sleep(left)
-        task = asyncio.ensure_future(send(timed()))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-    while tasks:
-        await asyncio.wait(set(tasks))
-
-
-async def gathered(send: Callable[[], Awaitable[Any]], count: int) -> None:
-    """For peers without a bulk form: 100 at a time."""
-    for start in range(0, count, 100):
-        await asyncio.gather(*(send() for _ in range(min(100, count - start))))
+paced = partial(traffic.paced, DICT)
 
 
 async def faststream(what: str, count: int, *, batch: bool) -> None:
@@ -283,8 +243,8 @@ for line in sys.stdin:
     what, number = line.split()
     calls.clear()
     waits.clear()
-    listening = what == "listen"
-    wanted = int(number) + listening
+    traffic.listening = what == "listen"
+    wanted = int(number) + traffic.listening
     started = time.perf_counter()
     done = RUNS[NAME](what, wanted)
     if done is not None:

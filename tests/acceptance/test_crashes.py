@@ -30,9 +30,10 @@ def publish_part(url: str, namespace: str, part: int) -> None:
 class Daemons:
     """Daemon processes that can be killed and replaced."""
 
-    def __init__(self, url: str, namespace: str, folder: Path) -> None:
-        self.command = [sys.executable, "-m", "tests.acceptance.daemon_program", url, namespace, str(folder)]
-        self.folder = folder
+    def __init__(self, server, namespace: str, inspect, keys, folder: Path) -> None:
+        program = "tests.acceptance.daemon_program"
+        self.command = [sys.executable, "-m", program, server.url, namespace, str(folder)]
+        self.inspect, self.keys, self.folder = inspect, keys, folder
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -52,7 +53,17 @@ class Daemons:
             self.start()
         return len(dead)
 
+    def _is_reading(self, process: subprocess.Popen[bytes]) -> bool:
+        stream = self.keys.stream("Counted")
+        if b"one" not in [group["name"] for group in self.inspect.xinfo_groups(stream)]:
+            return False
+        names = [consumer["name"] for consumer in self.inspect.xinfo_consumers(stream, "one")]
+        return any(f"-{process.pid}-".encode() in name for name in names)
+
     def stop(self) -> list[int]:
+        # One that has not come so far as to read may not know yet what SIGTERM means.
+        for process in self.processes:
+            wait_until(lambda p=process: p.poll() is not None or self._is_reading(p), "it is up", 40)
         for process in self.processes:
             process.send_signal(signal.SIGTERM)
         return [process.wait(timeout=30) for process in self.processes]
@@ -65,8 +76,8 @@ class Daemons:
 
 
 @pytest.fixture
-def daemons(server, namespace, tmp_path) -> Iterator[Daemons]:
-    running = Daemons(server.url, namespace, tmp_path)
+def daemons(server, namespace, inspect, keys, tmp_path) -> Iterator[Daemons]:
+    running = Daemons(server, namespace, inspect, keys, tmp_path)
     yield running
     for process in running.processes:
         process.kill()

@@ -51,12 +51,10 @@ class Owners:
         return next((p for p in self.processes if f"-{p.pid}-" in name and p.poll() is None), None)
 
     def kill_owner(self) -> None:
-        wait_until(self.owner, "there is an owner", 30)
-        process = self.owner()
-        if process is not None:
-            process.kill()
-            process.wait()
-            self.processes.remove(process)
+        process = wait_until(self.owner, "there is an owner", 30)
+        process.kill()
+        process.wait()
+        self.processes.remove(process)
 
     def _known(self) -> str:
         return repr(self.inspect.hgetall(self.keys.owner(self.group)))
@@ -166,9 +164,7 @@ def test_an_owner_that_was_frozen_beyond_its_lease_does_no_harm_when_it_wakes(se
         frozen: list[subprocess.Popen[bytes]] = []
         for round_ in range(4):
             wait_until(lambda r=round_: owners.count(keys_) >= 40 * (r + 1), "the owner is at work", 40)
-            owner = owners.owner()
-            wait_until(owners.owner, "there is an owner")
-            owner = owners.owner()
+            owner = wait_until(owners.owner, "there is an owner")
             owner.send_signal(signal.SIGSTOP)
             frozen.append(owner)
             wait_until(lambda o=owner: owners.owner() not in (None, o), "another took over", 40)

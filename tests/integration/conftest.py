@@ -12,6 +12,8 @@ from tests.proxy import Proxy
 FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=1)}
 #: With a lease that a test can wait for the end of.
 BRIEF = FAST | {"lease": timedelta(seconds=0.5)}
+#: With a lease far longer than a test takes.
+LATER = FAST | {"lease": timedelta(seconds=30)}
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Events of orders for ordered handlers, the daemons that run these, and what to look at afterwards."""
 
 import json
-from datetime import timedelta
 
 from busredis import Context, Daemon, DomainEvent, Router
 from tests.integration.conftest import FAST
@@ -24,7 +23,6 @@ class OrderShipped(DomainEvent):
 
 
 TYPES = (OrderPlaced, OrderPaid, OrderShipped)
-LATER = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=30)}
 
 
 def event(number: int, order: str, **more) -> DomainEvent:

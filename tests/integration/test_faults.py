@@ -1,26 +1,27 @@
 """Faults on the way and in the server: nothing is lost, nobody acknowledges what another holds."""
 
+import json
 import signal
 import threading
 from collections import Counter
 from datetime import timedelta
 
 import pytest
+import redis
 
 from busredis import AsyncPublisher, Context, Daemon, DomainEvent, Publisher, Router
 from busredis.client import Client
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
-from tests.integration.running import Running
+from busredis.keys import Keys
+from tests.integration.conftest import FAST
+from tests.integration.running import Repeating, Running, leave_with_a_ghost, released
 from tests.servers import TestServer, chosen_server
 from tests.waiting import wait_until
 
 
 class Sent(DomainEvent):
     number: int = 0
-
-
-FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.2), "lease": timedelta(seconds=1)}
 
 
 class Counting(Running):
@@ -88,33 +89,24 @@ def test_scripts_and_connections_that_the_server_drops_are_replaced(server, name
 @pytest.mark.timeout(90)
 def test_what_was_confirmed_survives_the_death_of_the_server(tmp_path):
     _, binary = chosen_server()
-    confirmed: list[int] = []
     with (
         TestServer(binary, tmp_path, appendfsync="always") as server,
         Counting(server.url, "busredis") as running,
+        Publisher(server.url, namespace="busredis", publish_timeout=timedelta(seconds=20)) as publisher,
     ):
-        stop = threading.Event()
+        with Repeating(lambda number: publisher.publish(Sent(number=number))) as publishing:
+            for kill in range(3):
+                wait_until(lambda k=kill: publishing.calls > 100 * (k + 1), "events are published")
+                server.kill()
+                server.restart()
+        wait_until(lambda: set(running.seen) >= set(range(publishing.calls)), "all confirmed is handled", 30)
 
-        def publish() -> None:
-            with Publisher(
-                server.url, namespace="busredis", publish_timeout=timedelta(seconds=20)
-            ) as publisher:
-                number = 0
-                while not stop.is_set():
-                    publisher.publish(Sent(number=number))
-                    confirmed.append(number)
-                    number += 1
+        with redis.Redis(port=server.port) as client:
+            entries = client.xrange(Keys("busredis").stream("Sent"))
 
-        thread = threading.Thread(target=publish)
-        thread.start()
-        for kill in range(3):
-            wait_until(lambda k=kill: len(confirmed) > 100 * (k + 1), "events are published")
-            server.restart()
-        stop.set()
-        thread.join(timeout=30)
-        wait_until(lambda: set(running.seen) >= set(confirmed), "all that was confirmed is handled", 30)
-
-    assert len(confirmed) > 300
+    assert publishing.calls > 300
+    stored = [json.loads(fields[b"event"])["payload"]["number"] for _, fields in entries]
+    assert stored == list(range(publishing.calls))
 
 
 def test_a_lost_lease_is_fenced_neither_ack_nor_retry_nor_dead_letter_nor_renewal_touch_the_entry(
@@ -148,36 +140,44 @@ def test_a_lost_lease_is_fenced_neither_ack_nor_retry_nor_dead_letter_nor_renewa
 
 
 def test_a_slow_handler_keeps_its_lease_also_when_it_blocks_the_loop(server, namespace, inspect, keys):
-    import time
+    runs: list[tuple[str, int]] = []
+    router, release, stream = Router(), threading.Event(), keys.stream("Sent")
 
-    runs: Counter[str] = Counter()
-    router = Router()
+    def handle(name: str, number: int) -> None:
+        runs.append((name, number))
+        if number == 1 and runs.count((name, 1)) == 1:
+            release.wait(60)
 
     @router.on(Sent, name="blocks")
     async def blocks(event: Sent) -> None:
-        runs["blocks"] += 1
-        time.sleep(2.5)  # noqa: ASYNC251 - the fault
+        handle("blocks", event.number)  # the fault
 
     @router.on(Sent, name="slow")
     def slow(event: Sent) -> None:
-        runs["slow"] += 1
-        time.sleep(2.5)
+        handle("slow", event.number)
 
     with Publisher(server.url, namespace=namespace) as publisher:
-        publisher.publish(Sent())
-    daemon = Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST)
-    with Counting(
-        server.url, namespace
-    ):  # a rival for other groups changes nothing; one for the same groups follows
-        rival = Daemon(router, url=server.url, namespace=namespace, **FAST)
-        first, second = threading.Thread(target=daemon.run), threading.Thread(target=rival.run)
-        first.start()
-        second.start()
-        first.join(timeout=30)
-        rival.stop()
-        second.join(timeout=30)
+        abandoned = publisher.publish(Sent(number=2)).encode()
+        Daemon(router, url=server.url, namespace=namespace, burst=True, **FAST).run()
+        assert sorted(runs) == [("blocks", 2), ("slow", 2)]
+        runs.clear()
+        blocked, rival = (Daemon(router, url=server.url, namespace=namespace, **FAST) for _ in range(2))
+        with Running(blocked), Running(rival), released(release):
+            publisher.publish(Sent(number=1))
+            wait_until(lambda: ("blocks", 1) in runs, "a loop is blocked")
+            for group in ("blocks", "slow"):
+                wait_until(
+                    lambda g=group: inspect.xpending(stream, g)["pending"] == 1, "the group has the event"
+                )
+                leave_with_a_ghost(inspect, stream, group, abandoned)
+            wait_until(
+                lambda: {("blocks", 2), ("slow", 2)} <= {*runs}, "what ghosts have held from then on is taken"
+            )
+            release.set()
+            for group in ("blocks", "slow"):
+                wait_until(lambda g=group: inspect.xpending(stream, g)["pending"] == 0, "it is done")
 
-    assert runs == {"blocks": 1, "slow": 1}
+    assert sorted(runs) == [("blocks", 1), ("blocks", 2), ("slow", 1), ("slow", 2)]
 
 
 def test_a_consumer_with_pending_entries_is_never_removed(server, namespace, inspect, keys):

@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-import time
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -12,8 +12,8 @@ from busredis.dead_letters import DeadLetters
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.pending import Pending
 from busredis.errors import CommandRefused
-from tests.integration.conftest import BRIEF
-from tests.integration.running import Running
+from tests.integration.conftest import BRIEF, FAST
+from tests.integration.running import Running, leave_with_a_ghost, released
 from tests.waiting import wait_until
 
 
@@ -23,6 +23,10 @@ class Guarded(DomainEvent):
 
 class Crowd(DomainEvent):
     number: int = 0
+
+
+#: So many are on their way as long as one more is published for each that is handled.
+CROWD = 12
 
 
 @pytest.fixture
@@ -73,16 +77,17 @@ def test_a_lease_is_for_one_attempt_also_in_the_hands_of_one_consumer(
 
 
 def test_a_renewal_counts_no_attempt_and_resets_the_idle_time(client, publisher, reader):
-    publisher.publish(Guarded())
+    publisher.publish_many([Guarded(number=n) for n in range(2)])
     first = reader("first")
-    [held] = read(client, first)
-    wait_until(lambda: client.run(first.own())[0].idle_ms > 200, "the entry is idle")
+    held, _ = read(client, first)
+    wait_until(lambda: client.run(first.own())[0].idle_ms >= 200, "both entries are idle")
 
     assert client.run(first.renew([held])) == set()
 
-    [row] = client.run(first.own())
-    assert row.count == 1
-    assert row.idle_ms < 200
+    # Both were read together, and one look tells of both: what lies between them is the renewal.
+    renewed, left_alone = client.run(first.own())
+    assert (renewed.count, left_alone.count) == (1, 1)
+    assert left_alone.idle_ms - renewed.idle_ms >= 200
 
 
 def test_many_acknowledgements_at_once_are_fenced_like_one(client, publisher, reader, inspect, keys):
@@ -178,57 +183,73 @@ def test_attempts_are_counted(server, namespace, publisher):
 
 
 def test_the_last_attempt_of_a_suspect_runs_with_nothing_beside_it(
-    server, namespace, client, publisher, reader
+    server, namespace, client, publisher, reader, *, inspect, keys
 ):
     router, crowd, beside, done = Router(), {"running": 0, "started": 0}, [], threading.Event()
 
     @router.on(Guarded, name="g", max_attempts=1)
-    async def suspect(event: Guarded) -> None:
+    async def suspect(event: Guarded, ctx: Context) -> None:
         beside.append(crowd["running"])
-        before = crowd["started"]
-        await asyncio.sleep(0.3)
+        before, looks = crowd["started"], 0
+        # All of the crowd are in this daemon's hands for so many round trips, and would have had their turn.
+        while looks < 20 and crowd["started"] == before:
+            [held, *_] = await ctx.execute("XPENDING", keys.stream("Crowd"), "crowd")
+            looks += held == CROWD
         beside.append(crowd["started"] - before)
         done.set()
 
     @router.on(Crowd, name="crowd", concurrency=4)
-    async def crowded(event: Crowd) -> None:
+    async def crowded(event: Crowd, ctx: Context) -> None:
         crowd["running"] += 1
         crowd["started"] += 1
-        await asyncio.sleep(0 if done.is_set() else 0.02)
+        for _ in range(0 if done.is_set() else 20):
+            await ctx.execute("PING")
+        if not done.is_set():
+            await ctx.publish(Crowd())  # it never grows less before the suspect has run
         crowd["running"] -= 1
 
     publisher.publish(Guarded())
-    read(client, reader("ghost"))
-    publisher.publish_many([Crowd(number=n) for n in range(2_000)])
-    with Running(Daemon(router, url=server.url, namespace=namespace, **BRIEF)):
-        wait_until(done.is_set, "the suspect has run", 10)
+    [held] = read(client, reader("ghost"))
+    publisher.publish_many([Crowd(number=n) for n in range(CROWD)])
+    lease = timedelta(seconds=5)  # for which the suspect waits until the crowd rests
+    with Running(Daemon(router, url=server.url, namespace=namespace, **(FAST | {"lease": lease}))):
+        wait_until(lambda: crowd["started"] > 100, "the crowd is at work")
+        inspect.xclaim(held.stream, "g", "ghost", 0, [held.id], idle=60_000, justid=True)
+        wait_until(done.is_set, "the suspect has run", 15)
 
-    assert crowd["started"] > 0
     assert beside == [0, 0]
 
 
 @pytest.mark.parametrize("colour", ["async", "sync"])
 def test_a_slow_handler_keeps_its_lease_while_the_loop_is_free(
-    server, namespace, publisher, inspect, keys, colour
+    server, namespace, client, publisher, reader, *, inspect, keys, colour
 ):
-    router, runs = Router(), []
+    router, runs, release = Router(), [], threading.Event()
 
     def slow(event: Guarded) -> None:
         runs.append(event.number)
-        time.sleep(1.5)
+        if event.number == 1 and runs.count(1) == 1:
+            release.wait(60)
 
     async def slow_async(event: Guarded) -> None:
         runs.append(event.number)
-        await asyncio.sleep(1.5)
+        while event.number == 1 and runs.count(1) == 1 and not release.is_set():
+            await asyncio.sleep(0.01)
 
     router.on(Guarded, name="g")(slow if colour == "sync" else slow_async)
-    publisher.publish(Guarded(number=1))
+    publisher.publish(Guarded(number=2))
+    [abandoned] = read(client, reader("ghost"))
+    client.run(reader("ghost").acknowledge([abandoned]))
     one, rival = (Daemon(router, url=server.url, namespace=namespace, **BRIEF) for _ in range(2))
-    with Running(one), Running(rival):
+    with Running(one), Running(rival), released(release):
+        publisher.publish(Guarded(number=1))
         wait_until(lambda: runs, "it runs")
+        leave_with_a_ghost(inspect, abandoned.stream, "g", abandoned.id)
+        wait_until(lambda: 2 in runs, "what a ghost has held from then on is taken from it")
+        release.set()
         wait_until(lambda: inspect.xpending(keys.stream("Guarded"), "g")["pending"] == 0, "it is done")
 
-    assert runs == [1]
+    assert runs == [1, 2]
 
 
 def test_what_a_daemon_holds_and_knows_nothing_of_is_run_once_its_lease_has_ended(

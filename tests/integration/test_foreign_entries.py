@@ -1,12 +1,14 @@
 """Entries, groups and streams that other programs wrote, damaged or took away, under a running handler."""
 
+import asyncio
+import threading
 from collections import Counter
 from datetime import UTC, datetime
 
 from busredis import Context, Daemon, DomainEvent, Router
 from tests.integration.conftest import FAST
 from tests.integration.payments import Paid, Refunded, letters, pending
-from tests.integration.running import Running
+from tests.integration.running import Running, released
 from tests.waiting import wait_until
 
 BAD = {
@@ -83,21 +85,49 @@ def test_any_program_may_publish(run, inspect, keys):
 
 
 def test_a_lost_group_is_restored_and_nothing_open_is_skipped(server, namespace, publisher, inspect, keys):
-    router, seen = Router(), Counter()
+    done, waits, held, behind, after, refunded, last = range(7)
+    router, runs, handled, lost = Router(), Counter(), Counter(), threading.Event()
+    stream = keys.stream("Paid")
 
-    @router.on(Paid, Refunded, name="ledger")
+    @router.on(Paid, Refunded, name="ledger", backoff=3600)
     async def ledger(event: Paid | Refunded) -> None:
-        seen[event.amount] += 1
+        runs[event.amount] += 1
+        if event.amount == waits and runs[waits] == 1:
+            raise ValueError("in an hour")
+        while event.amount == held and not lost.is_set():
+            await asyncio.sleep(0.01)
+        handled[event.amount] += 1
 
-    with Running(Daemon(router, url=server.url, namespace=namespace, **FAST)):
-        publisher.publish(Paid(amount=1))
-        wait_until(lambda: seen[1], "the first is handled")
-        inspect.xgroup_destroy(keys.stream("Paid"), "ledger")
-        publisher.publish(Paid(amount=2))
-        wait_until(lambda: seen[2], "the second is handled")
-        inspect.delete(keys.stream("Paid"))
-        publisher.publish(Paid(amount=3))
-        wait_until(lambda: seen[3], "the third is handled")
+    def settled(last_id: str) -> bool:
+        groups = inspect.xinfo_groups(stream) if inspect.exists(stream) else []
+        return [(g["last-delivered-id"].decode(), g["pending"]) for g in groups] == [(last_id, 0)]
+
+    with Running(Daemon(router, url=server.url, namespace=namespace, **FAST)), released(lost):
+        first = publisher.publish_many([Paid(amount=done), Refunded(amount=refunded)])[0]
+        wait_until(lambda: inspect.hget(keys.checkpoint("ledger"), stream) == first.encode(), "it is noted")
+        publisher.publish_many([Paid(amount=n) for n in (waits, held, behind)])
+        wait_until(lambda: runs[held], "one waits for its next attempt, one is in hand, one is behind it")
+        inspect.hdel(keys.checkpoint("ledger"), keys.stream("Refunded"))
+        wait_until(
+            lambda: inspect.hexists(keys.checkpoint("ledger"), keys.stream("Refunded")), "that is noted"
+        )
+        inspect.xgroup_destroy(stream, "ledger")
+        after_the_loss = publisher.publish(Paid(amount=after))
+        wait_until(lambda: inspect.xinfo_groups(stream), "the group is back")
+        lost.set()
+        wait_until(lambda: settled(after_the_loss), "all is handled")
+        inspect.delete(stream)
+        publisher.publish(Paid(amount=last))
+        wait_until(lambda: handled[last], "what was published after the stream was lost is handled")
+
+    assert set(handled) == {done, waits, held, behind, after, refunded, last}
+    # Again is only what was open when the group was lost, and not more than once.
+    assert {n: handled[n] for n in (done, waits, after, refunded, last)} == dict.fromkeys(
+        (done, waits, after, refunded, last), 1
+    )
+    assert runs[waits] == 2
+    assert {handled[held], handled[behind]} <= {1, 2}
+    assert inspect.xlen(keys.dead("ledger")) == 0
 
 
 def test_an_entry_deleted_while_it_waited_is_a_dead_letter_that_says_so(run, publisher, inspect, keys):

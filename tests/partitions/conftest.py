@@ -10,6 +10,7 @@ from busredis.cli.app import app
 from busredis.daemon import patrol, scheduler
 from busredis.partitions import all_keys
 from tests.partitions import ledger
+from tests.partitions.clusters import TestCluster
 from tests.partitions.ledger import PartSettled
 from tests.servers import TestServer
 
@@ -93,3 +94,9 @@ def run_cli(*arguments: object, given: str = "", code: int = 0) -> str:
         raise found.exception
     assert found.exit_code == code, found.output
     return found.stdout
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with TestCluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running

@@ -2,7 +2,6 @@
 
 import sys
 from collections import Counter
-from datetime import timedelta
 
 from busredis import Daemon, DomainEvent, EventStore, Publisher, Router
 from busredis.archiver import Archiver
@@ -10,8 +9,7 @@ from busredis.cold import Archive
 from busredis.partitions import all_keys
 from busredis.store import ANY
 from examples import repartition
-
-FAST = {"sweep": timedelta(seconds=0.1), "block": timedelta(seconds=0.1), "lease": timedelta(seconds=2)}
+from tests.partitions.conftest import FAST
 
 
 class Grown(DomainEvent):

@@ -3,10 +3,10 @@
 import asyncio
 import json
 import sys
-from typing import Annotated, Literal
+from typing import Annotated
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from busredis import (
     Context,
@@ -271,33 +271,6 @@ def test_data_of_nobody_is_refused(server, namespace, inspect):
         ):
             publisher.publish(PersonRegistered(email="a@b"))
         publisher.publish(PersonRegistered(role="nothing personal"))
-
-
-def test_a_field_that_cannot_be_forgotten_is_refused_when_it_is_declared():
-    with pytest.raises(
-        RegistrationError, match=r"PersonBorn.born: a personal field must be able to say None"
-    ):
-
-        class PersonBorn(DomainEvent):
-            username: str = ""
-            born: Annotated[int, Personal("username")] = 0
-
-    with pytest.raises(RegistrationError, match=r"must be able to say '\[forgotten\]'"):
-
-        class PersonShort(DomainEvent):
-            username: str = ""
-            code: Annotated[str, Field(max_length=4), Personal("username")] = ""
-
-    with pytest.raises(RegistrationError, match="must name a field of the event that is not personal"):
-
-        class PersonLost(DomainEvent):
-            email: Annotated[str, Personal("nobody")] = ""
-
-    class PersonChosen(DomainEvent):
-        username: str = ""
-        sex: Annotated[Literal["f", "m"] | None, Personal("username")] = None
-
-    assert PersonChosen.forgotten == {"sex": None}
 
 
 def test_a_key_is_remembered_for_a_while_and_no_longer():
