@@ -38,7 +38,7 @@ demo: setup  ## See it work: a server, daemons, events, retries, dead letters
 test: setup  ## Run all tests on real servers
 	$(BIN)/python -m pytest $(ARGS)
 
-cluster: setup  ## Failovers and moving slots under load, on a cluster and with sentinels: ROUNDS=6
+cluster: setup  ## Failovers and moving slots under load, on clusters of 3 and 6 masters and with sentinels: ROUNDS=6
 	BUSREDIS_CLUSTER_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/partitions $(ARGS)
 
 test-matrix: setup  ## Run all tests on each server: SERVERS="valkey-9.1 redis-7.0 ..."
@@ -68,7 +68,7 @@ check: setup  ## Check format, lint, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup  ## Run the benchmarks; ARGS=--write writes docs/performance.md
+bench: setup  ## Run the benchmarks; ARGS=--write writes docs/performance.md; ARGS=backlog and ARGS=scaling take minutes
 	$(BIN)/python -m bench $(ARGS)
 
 bench-check: setup  ## Warn of a path that got more than 10% dearer than at the commit before

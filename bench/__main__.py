@@ -1,6 +1,7 @@
 """python -m bench [--write] [PART ...]: publish, consume, latency, store, peers ...
 
-On a server of its own. With --write, docs/performance.md, .svg and .json are what this run has found.
+On a server of its own; backlog and scaling, which take minutes, only when they are named. With --write,
+docs/performance.md, .svg and .json are what this run has found.
 """
 
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from bench import (
     archive,
+    backlog,
     consume,
     footprint,
     latency,
@@ -17,6 +19,7 @@ from bench import (
     peers_run,
     publish,
     report,
+    scaling,
     schedule,
     store,
 )
@@ -34,18 +37,21 @@ PARTS = {
     "peers-latency": peers_latency.run,
     "layouts": layouts.run,
 }
+#: Those that take minutes.
+LONG = {"backlog": backlog.run, "scaling": scaling.run}
 
 
 def main() -> None:
     arguments = sys.argv[1:]
     wanted = [name for name in arguments if name != "--write"] or list(PARTS)
-    unknown = set(wanted) - set(PARTS)
+    parts = PARTS | LONG
+    unknown = set(wanted) - set(parts)
     if unknown:
-        sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(parts)}")
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer(Path(folder)) as server:
         print(f"{server.version}, Python {sys.version.split()[0]}\n")
         for name in wanted:
-            PARTS[name](server.url)
+            parts[name](server.url)
         if "--write" in arguments:
             report.write(server.version)
 

@@ -1,157 +1,75 @@
-"""python -m bench.scaling [idle|busy]: the tables of docs/scaling.md, about 15 s a row, on servers of its own.
+"""Processes and servers: publishing and handling by 1, 2 and 4 processes, on one server and on a cluster of three masters.
 
-`idle` is about a daemon with 16 handlers that has nothing to do, `busy` about one publisher and one daemon process.
+Takes a minute or two: run by name. All share the cores of this machine, so that rates end where those do; the CPU of an event is
+what to plan with.
 """
 
-import statistics
-import subprocess
-import sys
+import os
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import redis
 
-from bench.usage import process_seconds, server_seconds
-from busredis import Daemon, DomainEvent, Publisher, Router
-from tests.partitions.clusters import TestCluster
-from tests.servers import TestServer, chosen_server
+from bench.measure import FOUND, Row
+from bench.shift import rate, started, worked
+from bench.usage import server_seconds
+from tests.clusters import TestCluster
 
-HANDLERS, NAMESPACE = 16, "bench"
-_IDLE_S, _SINGLES, _BUSY_S, _BATCH = 10.0, 40, 8.0, 500
-#: What a daemon sends, and no script of those that run while it is idle.
-_SENT = ("evalsha", "eval", "xreadgroup", "xread", "ping", "hlen", "hgetall")
-
-
-class Measured(DomainEvent):
-    sent: float = 0.0
-    filling: str = ""
+_PROCESSES, _MASTERS, _PARTITIONS = (1, 2, 4), 3, 32
+#: Events of one case, whatever the number of processes.
+_EVENTS = 60_000
 
 
-TYPES = [type(f"Measured{n}", (Measured,), {}) for n in range(HANDLERS)]
-
-
-def daemon(url: str, handlers: str) -> None:
-    """A process of its own; a line for each event that says when it was sent, the wait in ms."""
-    router, count = Router(), int(handlers)
-
-    async def handle(event: Measured) -> None:
-        if event.sent:
-            print((time.monotonic() - event.sent) * 1000, flush=True)
-
-    for cls in TYPES[:count]:
-        router.on(cls, name=cls.__name__)(handle)
-    Daemon(router, url=url, namespace=NAMESPACE).run()
-
-
-@contextmanager
-def _servers(masters: int) -> Iterator[tuple[str, list[TestServer]]]:
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if masters > 1:
-            cluster = stack.enter_context(TestCluster(folder, masters=masters, replicas=False))
-            yield cluster.url, cluster.nodes
-        else:
-            server = stack.enter_context(TestServer(chosen_server()[1], folder))
-            yield server.url, [server]
-
-
-@contextmanager
-def _daemon(url: str, handlers: int) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "bench.scaling", "daemon", url, str(handlers)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-
-
-def _sent(clients: list[redis.Redis]) -> int:
-    rows = [row for client in clients for row in client.info("commandstats").items()]
-    return sum(found["calls"] for name, found in rows if name.removeprefix("cmdstat_") in _SENT)
-
-
-def idle(masters: int, partitions: int) -> str:
+def run(url: str, events: int = _EVENTS) -> None:
     with (
-        _servers(masters) as (url, servers),
-        Publisher(url, namespace=NAMESPACE, partitions=partitions) as publisher,
+        tempfile.TemporaryDirectory() as folder,
+        TestCluster(Path(folder), masters=_MASTERS, replicas=False) as cluster,
     ):
-        clients = [redis.Redis(port=server.port) for server in servers]
-        publisher.publish(TYPES[0]())
-        with _daemon(url, HANDLERS) as process:
-            time.sleep(8)
-            used = process_seconds(process.pid), sum(map(server_seconds, clients)), _sent(clients)
-            time.sleep(_IDLE_S)
-            own = (process_seconds(process.pid) - used[0]) / _IDLE_S
-            theirs = (sum(map(server_seconds, clients)) - used[1]) / _IDLE_S
-            sent = (_sent(clients) - used[2]) / _IDLE_S
-            connections = sum(client.info("clients")["connected_clients"] for client in clients)
-            connections -= len(clients) * 2  # this program's
-            waits = list(_waits(process, publisher))
-    return f"{own:.1%} | {theirs:.1%} | {sent:,.0f} | {connections} | {statistics.median(waits):.1f} ms"
+        nodes = [f"redis://127.0.0.1:{node.port}" for node in cluster.nodes]
+        print(f"{os.cpu_count()} cores for all of it, load average {os.getloadavg()[0]:.1f} at the beginning")
+        _layout("one server, 1 partition", url, [url], 1, events)
+        _layout(f"one server, {_PARTITIONS} partitions", url, [url], _PARTITIONS, events)
+        _layout(f"cluster of {_MASTERS}, {_PARTITIONS} partitions", cluster.url, nodes, _PARTITIONS, events)
 
 
-def _waits(process: "subprocess.Popen[str]", publisher: Publisher) -> Iterator[float]:
-    assert process.stdout
-    for n in range(_SINGLES):
-        time.sleep(0.1)
-        publisher.publish(TYPES[n % HANDLERS](sent=time.monotonic(), aggregate_id=str(n)))
-        yield float(process.stdout.readline())
-
-
-def busy(masters: int, partitions: int) -> str:
-    with (
-        _servers(masters) as (url, servers),
-        Publisher(url, namespace=NAMESPACE, partitions=partitions) as publisher,
-    ):
-        clients = [redis.Redis(port=server.port) for server in servers]
-        events = [TYPES[0](filling="x" * 200, aggregate_id=f"a-{n}") for n in range(_BATCH)]
-        started, published = time.monotonic(), 0
-        while time.monotonic() - started < _BUSY_S / 2:
-            publisher.publish_many(
-                [TYPES[0](filling=one.filling, aggregate_id=one.aggregate_id) for one in events]
-            )
-            published += _BATCH
-        rate = published / (time.monotonic() - started)
-        with _daemon(url, 1) as process:
-            _wait_for(clients, 1_000)
-            before, began = _acknowledged(clients), time.monotonic()
-            used = process_seconds(process.pid), sum(map(server_seconds, clients))
-            while time.monotonic() - began < _BUSY_S and _acknowledged(clients) < published:
-                time.sleep(0.05)
-            handled, took = _acknowledged(clients) - before, time.monotonic() - began
-            own = (process_seconds(process.pid) - used[0]) / handled * 1e6
-            theirs = (sum(map(server_seconds, clients)) - used[1]) / handled * 1e6
-    return f"{rate:,.0f} | {handled / took:,.0f} | {own:.1f} us | {theirs:.1f} us"
-
-
-def _wait_for(clients: list[redis.Redis], least: int) -> None:
-    while _acknowledged(clients) < least:
-        time.sleep(0.01)
-
-
-def _acknowledged(clients: list[redis.Redis]) -> int:
-    """How many entries the groups have read; what is pending is few."""
-    total = 0
+def _layout(name: str, url: str, servers: list[str], partitions: int, events: int) -> None:
+    """Each number of processes fills it, and as many work that off."""
+    clients = [redis.Redis.from_url(server) for server in servers]
+    published, handled = {}, {}
+    for processes in _PROCESSES:
+        for client in clients:
+            client.flushall()
+        each = events // processes
+        published[processes] = _measure(clients, processes, "publish", url, "bench", each, partitions)
+        handled[processes] = _measure(clients, processes, "handle", url, "bench", "all", 0, "plain")
     for client in clients:
-        for key in client.scan_iter("*:stream:*", count=1000):
-            total += sum(group["entries-read"] or 0 for group in client.xinfo_groups(key))
-    return total
+        client.flushall()
+        client.close()
+    _show(f"published, {name}", published)
+    _show(f"handled, {name}", handled)
 
 
-def main(kinds: list[str]) -> None:
-    print(f"{chosen_server()[0]}, Python {sys.version.split()[0]}")
-    for kind in kinds or ["busy", "idle"]:
-        for masters, partitions in ((1, 1), (1, 8), (1, 32), (3, 12), (3, 32)):
-            row = (busy if kind == "busy" else idle)(masters, partitions)
-            where = "one" if masters == 1 else f"cluster of {masters}"
-            print(f"| {where} | {partitions} | {row} |", flush=True)
+def _measure(clients: list[redis.Redis], processes: int, *arguments: object) -> tuple[float, float, float]:
+    """Events a second; CPU microseconds of an event, of the programs and of the servers."""
+    with started(*arguments, processes=processes) as crew:
+        before = sum(map(server_seconds, clients))
+        shifts = worked(crew)
+        servers = sum(map(server_seconds, clients)) - before
+    events = sum(shift.events for shift in shifts)
+    return rate(shifts), sum(shift.cpu for shift in shifts) / events * 1e6, servers / events * 1e6
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["daemon"]:
-        daemon(*sys.argv[2:])
-    else:
-        main(sys.argv[1:])
+def _show(case: str, found: dict[int, tuple[float, float, float]]) -> None:
+    print(case, flush=True)
+    base = found[_PROCESSES[0]][0]
+    for processes, (events, programs, servers) in found.items():
+        name = f"{processes} process{'es' if processes > 1 else ''}"
+        FOUND.append(Row(case, name, events, "/s", events / base, "1 process"))
+        FOUND.append(Row(case, f"{name}, CPU of programs", programs, "us"))
+        FOUND.append(Row(case, f"{name}, CPU of servers", servers, "us"))
+        print(
+            f"  {events / base:6.2f}x  {events:10,.0f}/s  {name:12} CPU of an event: programs {programs:6.1f} us, "
+            f"servers {servers:6.1f} us",
+            flush=True,
+        )
+    print()

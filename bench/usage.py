@@ -65,7 +65,16 @@ def process_seconds(pid: int) -> float:
 
 
 def resident_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
+    return _mib(str(pid), "VmRSS")
+
+
+def peak_mib() -> float:
+    """The largest resident size of this process so far; that of getrusage() may be its parent's."""
+    return _mib("self", "VmHWM")
+
+
+def _mib(process: str, name: str) -> float:
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith(name):
             return int(line.split()[1]) / 1024
-    raise AssertionError("no VmRSS")
+    raise AssertionError(f"no {name}")

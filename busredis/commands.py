@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from busredis.errors import CommandRefused
+from busredis.errors import CommandRefused, ServerError
 from busredis.lua import Source, load
 
 Result = TypeVar("Result")
@@ -82,6 +82,15 @@ def many(commands: Sequence[tuple[Arg, ...]]) -> Flow[list[Any]]:
     if not commands:
         return []
     replies: list[Any] = yield Request(tuple(commands), together=True)
+    return replies
+
+
+def all_of(commands: Sequence[tuple[Arg, ...]]) -> Flow[list[Any]]:
+    """Several commands in one round trip; raises the first error among their replies."""
+    replies = yield from many(commands)
+    for reply in replies:
+        if isinstance(reply, ServerError):
+            raise reply
     return replies
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from busredis.commands import Flow, pairs, raw, scan, script
+from busredis.commands import Flow, pairs, raw, script
 from busredis.errors import BusError
+from busredis.inventory import find_streams
 from busredis.keys import Keys
 from busredis.partitions import Tries
 
@@ -26,8 +27,25 @@ class Group:
 
 def find_groups(keys: Keys) -> Flow[list[Group]]:
     """Every group, by name, those included that are known by their checkpoint alone."""
+    return (yield from find_groups_everywhere([keys]))
+
+
+def find_groups_everywhere(partitions: Sequence[Keys]) -> Flow[list[Group]]:
+    """As find_groups(), of all partitions: one that is seen in any of them is not silent."""
+    found: dict[str, Group] = {}
+    for keys, streams in zip(partitions, (yield from find_streams(partitions)), strict=True):
+        for part in (yield from _find_groups(keys, streams)):
+            group = found.setdefault(part.name, Group(part.name))
+            group.event_types = sorted({*group.event_types, *part.event_types})
+            group.open += part.open
+            known = [silent for silent in (group.silent, part.silent) if silent is not None]
+            group.silent = min(known, default=None)
+    return [found[name] for name in sorted(found)]
+
+
+def _find_groups(keys: Keys, streams: Sequence[str]) -> Flow[list[Group]]:
     found = {name.decode(): Group(name.decode()) for name in (yield from raw("SMEMBERS", keys.groups))}
-    for stream in (yield from scan(keys.every_stream)):
+    for stream in streams:
         for row in (yield from raw("XINFO", "GROUPS", stream)):
             info = pairs(row)
             name = info["name"].decode()
@@ -37,20 +55,7 @@ def find_groups(keys: Keys) -> Flow[list[Group]]:
             for consumer in (yield from raw("XINFO", "CONSUMERS", stream, name)):
                 idle = pairs(consumer)["idle"] / 1000
                 group.silent = idle if group.silent is None else min(group.silent, idle)
-    return [found[name] for name in sorted(found)]
-
-
-def find_groups_everywhere(partitions: Sequence[Keys]) -> Flow[list[Group]]:
-    """As find_groups(), of all partitions: one that is seen in any of them is not silent."""
-    found: dict[str, Group] = {}
-    for keys in partitions:
-        for part in (yield from find_groups(keys)):
-            group = found.setdefault(part.name, Group(part.name))
-            group.event_types = sorted({*group.event_types, *part.event_types})
-            group.open += part.open
-            known = [silent for silent in (group.silent, part.silent) if silent is not None]
-            group.silent = min(known, default=None)
-    return [found[name] for name in sorted(found)]
+    return list(found.values())
 
 
 def abandoned(groups: list[Group], least: timedelta) -> list[Group]:

@@ -6,12 +6,10 @@ from typing import Any
 
 from busredis.commands import Arg, Flow, many, raw, text
 from busredis.errors import ServerError
+from busredis.inventory import Inventory
 from busredis.keys import Keys
 from busredis.partitions import partition_of
 from busredis.store.model import AggregateId
-
-#: So many histories and snapshots of each type are weighed.
-_WEIGHED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +27,15 @@ class SnapshotInfo:
 
 @dataclass
 class AggregateStatus:
-    """All aggregates of a type. Bytes are MEMORY USAGE, the mean of up to 200 keys; None if there is nothing."""
+    """All aggregates of a type. Bytes are MEMORY USAGE, the mean of up to 200 keys; None if there is nothing.
+
+    Without `is_exact` there may be more aggregates and snapshots than were counted: see Inventory.
+    """
 
     type: str
     aggregates: int = 0
     snapshots: int = 0
+    is_exact: bool = True
     bytes_per_reference: float | None = None
     bytes_per_snapshot: float | None = None
 
@@ -110,24 +112,15 @@ def _keys_of(partitions: Sequence[Keys], aggregate: AggregateId) -> Keys:
     return partitions[partition_of(aggregate.id, len(partitions))]
 
 
-def weigh(keys: Keys) -> Flow[list[AggregateStatus]]:
-    """Every type of aggregate, with what a reference and a snapshot of it cost in memory."""
+def weigh(stock: Inventory) -> Flow[list[AggregateStatus]]:
+    """Every type of aggregate of a partition, with what a reference and a snapshot of it cost in memory."""
     rows: dict[str, AggregateStatus] = {}
-    for snapshots in (False, True):
-        by_type: dict[str, list[AggregateId]] = {}
-        for aggregate in (yield from find_all(keys, snapshots=snapshots)):
-            by_type.setdefault(aggregate.type, []).append(aggregate)
-        for aggregate_type, aggregates in by_type.items():
-            row = rows.setdefault(aggregate_type, AggregateStatus(aggregate_type))
-            some = aggregates[:_WEIGHED]
-            if snapshots:
-                row.snapshots = len(aggregates)
-                row.bytes_per_snapshot = yield from _bytes_each([keys.snapshot(*one) for one in some], None)
-            else:
-                row.aggregates = len(aggregates)
-                row.bytes_per_reference = yield from _bytes_each(
-                    [keys.aggregate(*one) for one in some], "LLEN"
-                )
+    for name, kind in stock.histories.items():
+        row = rows[name] = AggregateStatus(name, kind.count, is_exact=stock.is_whole)
+        row.bytes_per_reference = yield from _bytes_each(kind.some, "LLEN")
+    for name, kind in stock.snapshots.items():
+        row = rows.setdefault(name, AggregateStatus(name, is_exact=stock.is_whole))
+        row.snapshots, row.bytes_per_snapshot = kind.count, (yield from _bytes_each(kind.some, None))
     return [rows[name] for name in sorted(rows)]
 
 

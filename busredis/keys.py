@@ -184,6 +184,11 @@ class Keys:
         """A SCAN pattern for every key of this partition."""
         return f"{_literal(self.tag)}:*"
 
+    @property
+    def everything_beside(self) -> str:
+        """A SCAN pattern for every key of every partition of this namespace."""
+        return f"{{{_literal(self.namespace)}{'' if self.partition is None else ':*'}}}:*"
+
     def is_view(self, key: str) -> bool:
         """Whether `key` is one that view() spells."""
         return key.startswith(f"{self.tag}:view:")

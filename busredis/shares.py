@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from busredis.cluster import slot_of
-from busredis.commands import Flow, Request, many, raw, scan
+from busredis.commands import Flow, Request, all_of, many, raw
 from busredis.errors import ServerError
+from busredis.inventory import take_stock
 from busredis.keys import Keys
 
 
@@ -23,25 +24,30 @@ class Share:
     rate: float = 0.0
 
 
-def read_share(number: int, keys: Keys) -> Flow[Share]:
-    """The sizes of one partition; bytes are MEMORY USAGE of its streams."""
-    share = Share(number, slot_of(keys.tag))
-    streams = yield from scan(keys.every_stream)
-    groups: set[bytes] = set()
-    for stream in streams:
-        size, length, found = yield from many(
-            [("MEMORY", "USAGE", stream), ("XLEN", stream), ("XINFO", "GROUPS", stream)]
-        )
-        for reply in (size, length, found):
-            if isinstance(reply, ServerError):
-                raise reply
-        share.bytes += size or 0
-        share.entries += length
-        groups.update(row[1] for row in found)
-    share.groups = len(groups)
-    for key in (yield from scan(keys.every_dead)):
-        share.dead += yield from raw("XLEN", key)
-    return share
+def read_shares(partitions: Sequence[Keys]) -> Flow[list[Share]]:
+    """The sizes of all partitions; bytes are MEMORY USAGE of their streams."""
+    stock = yield from take_stock(partitions)
+    shares = []
+    for number, (keys, inventory) in enumerate(zip(partitions, stock, strict=True)):
+        share = Share(number, slot_of(keys.tag))
+        streams = sorted(inventory.streams)
+        groups: set[bytes] = set()
+        ways = (("MEMORY", "USAGE"), ("XLEN",), ("XINFO", "GROUPS"))
+        replies = yield from many([(*way, stream) for stream in streams for way in ways])
+        for at in range(0, len(replies), 3):
+            size, length, found = replies[at : at + 3]
+            if isinstance(found, ServerError) and "no such key" in str(found):
+                continue  # it was there once
+            for reply in (size, length, found):
+                if isinstance(reply, ServerError):
+                    raise reply
+            share.bytes += size or 0
+            share.entries += length
+            groups.update(row[1] for row in found)
+        share.groups = len(groups)
+        share.dead = sum((yield from all_of([("XLEN", keys.dead(name)) for name in inventory.dead])))
+        shares.append(share)
+    return shares
 
 
 def count_entries(keys: Keys, streams: Sequence[str]) -> Flow[int]:

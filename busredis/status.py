@@ -3,14 +3,19 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from busredis.commands import Flow, pairs, raw, scan
+from busredis.commands import Arg, Flow, all_of, given_name, many, pairs, raw, script
 from busredis.daemon.stats import Times, read_times
 from busredis.delivery.waiting import is_waiting
-from busredis.errors import GroupMissing
+from busredis.errors import GroupMissing, ServerError
 from busredis.histories import AggregateStatus, weigh
+from busredis.inventory import MOST_KEYS, take_stock
 from busredis.keys import Keys, parse_id
 from busredis.retention import agreed, find_policies, pinned_by, server_ms
+
+#: Entries that are counted where the server does not know how many there are: in one script call, and at most.
+_COUNTED, _MOST_COUNTED = 1_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,16 @@ class StreamStatus:
 
 @dataclass
 class GroupStatus:
-    """One group over all its streams. `lag`: entries not read yet. Ages are seconds, None if there is nothing."""
+    """One group over all its streams. `lag`: entries not read yet. Ages are seconds, None if there is nothing.
+
+    Without `lag_is_exact` there are more: where the server does not know (before Redis 7, and when entries were deleted or
+    the group was moved), no more than 10,000 entries of a stream are counted.
+    """
 
     group: str
     event_types: list[str] = field(default_factory=list)
     lag: int = 0
+    lag_is_exact: bool = True
     pending: int = 0
     waiting: int = 0
     dead: int = 0
@@ -56,31 +66,41 @@ class ScheduleStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """Everything of a namespace, by name."""
+    """Everything of a namespace, by name.
+
+    Without `is_whole` not all keys of the server were looked through: there may be more aggregates, and streams that only
+    foreign programs write and nobody reads.
+    """
 
     streams: list[StreamStatus]
     groups: list[GroupStatus]
     aggregates: list[AggregateStatus]
     schedule: ScheduleStatus = ScheduleStatus()
+    is_whole: bool = True
 
 
-def read_status(partitions: Sequence[Keys]) -> Flow[Status]:
-    """The state of a namespace over all its partitions; not one instant, but each row is what the server said."""
+def read_status(partitions: Sequence[Keys], *, most_keys: int | None = MOST_KEYS) -> Flow[Status]:
+    """The state of a namespace over all its partitions; not one instant, but each row is what the server said.
+
+    What it costs does not grow with the entries: it looks through at most so many keys of the server, None: all.
+    """
     streams: list[StreamStatus] = []
     groups: dict[str, GroupStatus] = {}
     aggregates: list[AggregateStatus] = []
     schedules: list[ScheduleStatus] = []
     now_ms = yield from server_ms()
-    for keys in partitions:
-        streams += yield from _read_streams(keys, groups, now_ms)
-        aggregates += yield from weigh(keys)
+    stock = yield from take_stock(partitions, most=most_keys)
+    for keys, found in zip(partitions, stock, strict=True):
+        streams += yield from _read_streams(keys, sorted(found.streams), groups, now_ms)
+        aggregates += yield from weigh(found)
         schedules.append((yield from _schedule(keys, now_ms)))
     for name, group in groups.items():
         group.times = yield from read_times(partitions, name)
     if len(partitions) > 1:
         streams, aggregates = _join_streams(streams), _join_aggregates(aggregates)
     schedule = ScheduleStatus(sum(one.waiting for one in schedules), max(one.overdue for one in schedules))
-    return Status(streams, [groups[name] for name in sorted(groups)], aggregates, schedule)
+    is_whole = all(found.is_whole for found in stock)
+    return Status(streams, [groups[name] for name in sorted(groups)], aggregates, schedule, is_whole)
 
 
 def _schedule(keys: Keys, now_ms: int) -> Flow[ScheduleStatus]:
@@ -89,30 +109,47 @@ def _schedule(keys: Keys, now_ms: int) -> Flow[ScheduleStatus]:
     return ScheduleStatus(waiting, max(0.0, (now_ms - float(first[1])) / 1000) if first else 0.0)
 
 
-def _read_streams(keys: Keys, groups: dict[str, GroupStatus], now_ms: int) -> Flow[list[StreamStatus]]:
-    """The streams of one partition; adds what it has to `groups`."""
-    streams, met = [], set()
+def _read_streams(
+    keys: Keys, found: Sequence[str], groups: dict[str, GroupStatus], now_ms: int
+) -> Flow[list[StreamStatus]]:
+    """Those streams of one partition that are there; adds what it has to `groups`."""
+    streams, rows = [], []
     policies = yield from find_policies(keys)
-    for key in (yield from scan(keys.every_stream)):
+    for key, info, size, members in (yield from _describe(found)):
         event_type = keys.event_type(key)
-        info = pairs((yield from raw("XINFO", "STREAM", key)))
-        size = yield from raw("MEMORY", "USAGE", key)
         first, last = (
             info[name][0].decode() if info[name] else None for name in ("first-entry", "last-entry")
         )
         kept, pinned = policies.text(event_type), (yield from pinned_by(keys, policies, event_type, now_ms))
         streams.append(StreamStatus(event_type, info["length"], first, last, size or 0, kept, pinned))
-        for row in (yield from raw("XINFO", "GROUPS", key)):
-            found = pairs(row)
-            name = found["name"].decode()
+        for member in map(pairs, members):
+            name = member["name"].decode()
             group = groups.setdefault(name, GroupStatus(name))
-            met.add(name)
             if event_type not in group.event_types:
                 group.event_types.append(event_type)
-            yield from _add_stream(group, key, found)
-    for name in met:
-        groups[name].dead += yield from raw("XLEN", keys.dead(name))
+            rows.append(_Row(group, key, info, member))
+    yield from _add_rows(rows)
+    met = sorted({row.group.group for row in rows})
+    for name, count in zip(
+        met, (yield from all_of([("XLEN", keys.dead(name)) for name in met])), strict=True
+    ):
+        groups[name].dead += count
     return streams
+
+
+def _describe(found: Sequence[str]) -> Flow[list[tuple[str, dict[str, Any], int, list[Any]]]]:
+    """For each stream that is there: its key, XINFO STREAM, MEMORY USAGE, XINFO GROUPS."""
+    ways = (("XINFO", "STREAM"), ("MEMORY", "USAGE"), ("XINFO", "GROUPS"))
+    replies = yield from many([(*way, key) for key in found for way in ways])
+    rows = []
+    for at, key in enumerate(found):
+        info, size, members = replies[3 * at : 3 * at + 3]
+        for reply in (info, size, members):
+            if isinstance(reply, ServerError) and "no such key" not in str(reply):
+                raise reply
+        if not isinstance(info, ServerError) and not isinstance(members, ServerError):
+            rows.append((key, pairs(info), size, members))
+    return rows
 
 
 def _join_streams(streams: Sequence[StreamStatus]) -> list[StreamStatus]:
@@ -144,6 +181,7 @@ def _join_aggregates(aggregates: Sequence[AggregateStatus]) -> list[AggregateSta
         known.bytes_per_snapshot = _mean(known.bytes_per_snapshot, known.snapshots, found.bytes_per_snapshot)
         known.aggregates += found.aggregates
         known.snapshots += found.snapshots
+        known.is_exact = known.is_exact and found.is_exact
     return [joined[name] for name in sorted(joined)]
 
 
@@ -154,22 +192,62 @@ def _mean(known: float | None, weight: int, found: float | None) -> float | None
     return (known + found) / 2
 
 
-def _add_stream(group: GroupStatus, key: str, found: dict[str, object]) -> Flow[None]:
-    reached = found["last-delivered-id"].decode()  # type: ignore[attr-defined]  # bytes
-    unread = yield from raw("XRANGE", key, f"({reached}", "+", "COUNT", 1)
-    if unread:
-        lag = found.get("lag")
-        if lag is None:
-            # Before Redis 7, and when entries were deleted, the server does not know: count.
-            lag = len((yield from raw("XRANGE", key, f"({reached}", "+", "COUNT", 100_000)))
-        group.lag += int(lag)  # type: ignore[call-overload]
-        group.oldest_unread_age = _older(group.oldest_unread_age, unread[0][0])
-    try:
-        summary = yield from raw("XPENDING", key, group.group)
-    except GroupMissing:
-        return
+class _Row(NamedTuple):
+    """A group in one stream; what XINFO says of both."""
+
+    group: GroupStatus
+    key: str
+    stream: dict[str, Any]
+    found: dict[str, Any]
+
+
+def _add_rows(rows: Sequence[_Row]) -> Flow[None]:
+    commands: list[tuple[Arg, ...]] = []
+    for row in rows:
+        commands.append(("XRANGE", row.key, b"(" + row.found["last-delivered-id"], "+", "COUNT", 1))
+        commands.append(("XPENDING", row.key, row.group.group))
+    replies = yield from many(commands)
+    for at, row in enumerate(rows):
+        unread, summary = replies[2 * at : 2 * at + 2]
+        for reply in (unread, summary):
+            if isinstance(reply, ServerError) and not isinstance(reply, GroupMissing):
+                raise reply
+        if unread:
+            row.group.oldest_unread_age = _older(row.group.oldest_unread_age, unread[0][0])
+            yield from _add_lag(row)
+        if not isinstance(summary, ServerError):
+            _add_pending(row.group, summary)
+
+
+def _add_lag(row: _Row) -> Flow[None]:
+    """There are unread entries: how many."""
+    lag, group, reached = row.found.get("lag"), row.group, row.found["last-delivered-id"]
+    if lag is None and _is_below(reached, row.stream["first-entry"]):
+        lag = row.stream["length"]
+    if lag is None:
+        lag, is_all = yield from _count_after(row.key, reached)
+        group.lag_is_exact = group.lag_is_exact and is_all
+    group.lag += int(lag)
+
+
+def _is_below(entry_id: bytes, first: list[Any] | None) -> bool:
+    return first is not None and parse_id(entry_id.decode()) < parse_id(first[0].decode())
+
+
+def _count_after(key: str, entry_id: bytes) -> Flow[tuple[int, bool]]:
+    """How many entries there are behind this one, and whether that is all of them: a page at a time, within bounds."""
+    total = 0
+    while total < _MOST_COUNTED:
+        count, entry_id = yield from script("count", [key], [entry_id, _COUNTED])
+        total += count
+        if count < _COUNTED:
+            return total, True
+    return total, False
+
+
+def _add_pending(group: GroupStatus, summary: list[Any]) -> None:
     for holder, count in summary[3] or []:
-        if is_waiting(holder.decode()):
+        if is_waiting(given_name(holder)):
             group.waiting += int(count)
         else:
             group.pending += int(count)

@@ -2,12 +2,14 @@
 
 import argparse
 import math
+import sys
 from dataclasses import dataclass
 
 #: What was measured, and how much of it to plan for.
 REFERENCE_BYTES = 45
 PLANNED_SHARE = 0.5
 PARTITIONS_PER_NODE = 8
+MOST_PARTITIONS = 1_024
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Load:
     rate: float
     bytes: int
     days: float
-    groups: int
+    groups: float
 
 
 @dataclass(frozen=True)
@@ -44,23 +46,49 @@ def plan(load: Load, node: Node) -> Plan:
     memory = load.rate * 86_400 * load.days * (load.bytes + REFERENCE_BYTES)
     masters = max(1, math.ceil(work / PLANNED_SHARE), math.ceil(memory / node.memory))
     partitions = 1 if masters == 1 else 2 ** math.ceil(math.log2(masters * PARTITIONS_PER_NODE))
-    return Plan(masters, partitions, memory, work)
+    return Plan(masters, min(partitions, MOST_PARTITIONS), memory, work)
+
+
+#: A million microseconds, by what an event costs the servers of a cluster at most: the tables of docs/scaling.md, rounded down.
+APPENDS, DELIVERIES = 100_000, 80_000
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
+
+
+def whole(text: str) -> int:
+    """A whole number above 0."""
+    number = positive(text)
+    if number != int(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(number)
+
+
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--rate", type=positive, default=20_000, help="events a second at the peak")
+    add("--bytes", type=whole, default=400, help="bytes of an event in its stream (busredis status)")
+    add("--days", type=positive, default=1, help="days that events are kept in Redis")
+    add("--groups", type=positive, default=3, help="groups that handle each event, on average")
+    add("--appends", type=positive, default=APPENDS, help="appends a second of one server (bench scaling)")
+    add("--deliveries", type=positive, default=DELIVERIES, help="deliveries a second of one server")
+    add("--memory", type=positive, default=32, help="GiB of one master that streams may take")
+    return parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rate", type=float, default=20_000, help="events a second at the peak")
-    parser.add_argument(
-        "--bytes", type=int, default=400, help="bytes of an event in its stream (busredis status)"
-    )
-    parser.add_argument("--days", type=float, default=1, help="days that events are kept in Redis")
-    parser.add_argument("--groups", type=int, default=3, help="groups that handle each event, on average")
-    parser.add_argument(
-        "--appends", type=float, default=80_000, help="appends a second of one server (make bench)"
-    )
-    parser.add_argument("--deliveries", type=float, default=80_000, help="deliveries a second of one server")
-    parser.add_argument("--memory", type=float, default=32, help="GiB of one master that streams may take")
-    given = parser.parse_args()
+    given = options().parse_args()
     load = Load(given.rate, given.bytes, given.days, given.groups)
     found = plan(load, Node(given.appends, given.deliveries, given.memory * 2**30))
     print(f"work      {found.work:8.2f} servers at full speed")
@@ -69,6 +97,10 @@ def main() -> None:
     )
     print(f"masters   {found.masters:8d} at {PLANNED_SHARE:.0%} of their speed, each with a replica or more")
     print(f"partitions{found.partitions:8d}")
+    if found.masters > MOST_PARTITIONS:
+        sys.exit(
+            f"a namespace has at most {MOST_PARTITIONS} partitions: divide the events among several of them"
+        )
 
 
 if __name__ == "__main__":

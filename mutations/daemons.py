@@ -1,6 +1,6 @@
 """Mutants of the daemon and the publishers: when the server is told, and what is done with its answers."""
 
-from mutations.model import DELIVERY, FAULTS, FENCES, PENDING, REPLIES, SUSPECTS, Edit, Mutant
+from mutations.model import BACKLOG, DELIVERY, FAULTS, FENCES, PENDING, REPLIES, SUSPECTS, Edit, Mutant
 
 
 def _python(name: str, module: str, old: str, new: str, *tests: str) -> Mutant:
@@ -52,6 +52,13 @@ DAEMONS = [
             Edit("busredis/lua/claim.lua", "row[3] < tonumber(ARGV[5]) or ", ""),
         ),
         (f"{DELIVERY}test_a_retry_waits_its_backoff_across_a_restart_of_the_daemon",),
+    ),
+    _python(
+        "what there was no room for waits until the lists have been gone through",
+        "daemon/reclaimer",
+        "consumer.pending.go_on_at(left)",
+        "pass",
+        f"{BACKLOG}test_a_daemon_without_room_goes_on_with_the_entry_that_it_had_no_room_for",
     ),
     _python(
         "attempts are not counted",

@@ -1,6 +1,17 @@
 """Mutants of the Lua scripts: what the server is told to do."""
 
-from mutations.model import DELIVERY, FAULTS, FENCES, PENDING, PUBLISHER, REPLIES, SUSPECTS, Edit, Mutant
+from mutations.model import (
+    BACKLOG,
+    DELIVERY,
+    FAULTS,
+    FENCES,
+    PENDING,
+    PUBLISHER,
+    REPLIES,
+    SUSPECTS,
+    Edit,
+    Mutant,
+)
 
 
 def _lua(name: str, script: str, old: str, new: str, *tests: str) -> Mutant:
@@ -221,9 +232,23 @@ SCRIPTS = [
     _lua(
         "a sweep sees only the first page of what waits",
         "sweep",
-        "if #page == tonumber(ARGV[3]) then following = page[#page][1] end",
-        "",
+        "start = #page == size and '(' .. page[size][1] or nil",
+        "start = nil",
         f"{PENDING}test_sweeps_see_all_that_waits_page_by_page",
+    ),
+    _lua(
+        "a sweep asks the server to go through all that a consumer holds",
+        "sweep",
+        "redis.call('XPENDING', stream, ARGV[1], start or '-'",
+        "redis.call('XPENDING', stream, ARGV[1], 'IDLE', least_idle, start or '-'",
+        f"{BACKLOG}test_a_busy_consumer_of_many_entries_is_looked_at_a_page_at_a_time",
+    ),
+    _lua(
+        "a look that has seen enough never comes to the consumers that are left",
+        "sweep",
+        "if n > first and left <= 0 and following == 0 then following = n - 1 end",
+        "",
+        f"{BACKLOG}test_a_sweep_is_bounded_however_many_consumers_hold_something",
     ),
     _lua(
         "the checkpoint runs ahead of what is still open",

@@ -28,7 +28,7 @@ class Agent(Aggregate):
         self.denied = 0
 
     @event("ActionEvaluated")
-    def evaluate(self, action: str, decision: str, violated_law: str, rationale: str, context: dict) -> None:  # noqa: ARG002
+    def evaluate(self, action: str, decision: str, violated_law: str, rationale: str, context: dict) -> None:
         self.evaluated += 1
         self.denied += decision == "DENY"
 

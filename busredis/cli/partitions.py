@@ -8,7 +8,7 @@ import typer
 from busredis.cli.options import Json, Namespace, Url, connect, print_json, print_table
 from busredis.client import Client
 from busredis.keys import Keys
-from busredis.shares import Share, count_entries, event_types, read_share, touch
+from busredis.shares import Share, count_entries, event_types, read_shares, touch
 
 
 def partitions(
@@ -20,7 +20,7 @@ def partitions(
 ) -> None:
     """Show each partition: its size, events a second, hash slot and the node that has it."""
     client, found = connect(url, namespace)
-    shares = [client.run(read_share(number, keys)) for number, keys in enumerate(found)]
+    shares = client.run(read_shares(found))
     before, began = _added(client, found), time.monotonic()
     time.sleep(seconds)
     after, took = _added(client, found), time.monotonic() - began

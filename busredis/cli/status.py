@@ -1,14 +1,27 @@
 """status: what is going on."""
 
+from typing import Annotated
+
+import typer
+
 from busredis.cli.options import Json, Namespace, Url, connect, console, print_json, print_table
 from busredis.histories import AggregateStatus
+from busredis.inventory import MOST_KEYS
 from busredis.status import GroupStatus, read_status
 
 
-def status(*, url: Url = None, namespace: Namespace = None, json: Json = False) -> None:
+def status(
+    *,
+    every: Annotated[
+        bool, typer.Option("--all", help=f"Look through all keys, also beyond {MOST_KEYS:,}.")
+    ] = False,
+    url: Url = None,
+    namespace: Namespace = None,
+    json: Json = False,
+) -> None:
     """Streams, aggregates, groups, lag, pending, waiting, dead letters, oldest ages, execution times."""
     client, partitions = connect(url, namespace)
-    found = client.run(read_status(partitions))
+    found = client.run(read_status(partitions, most_keys=None if every else MOST_KEYS))
     if json:
         print_json(found)
         return
@@ -37,6 +50,12 @@ def status(*, url: Url = None, namespace: Namespace = None, json: Json = False) 
         ["group", "types", "lag", "pending", "waiting", "dead", "oldest unread", "oldest pending"],
         [_group_row(group) for group in found.groups],
     )
+    if not found.is_whole:
+        console.print(
+            f"Not all keys of the server were looked through, but {MOST_KEYS:,}: counts of aggregates are lower bounds, and "
+            "streams that no daemon reads and only foreign programs write may be missing. --all looks through all.",
+            highlight=False,
+        )
     print_table(
         "Execution times of handlers (percentiles to 20%)",
         ["group", "count", "p50", "p95", "slowest", "acked", "retried", "dead"],
@@ -48,12 +67,19 @@ def _aggregate_row(found: AggregateStatus) -> list[object]:
     sizes = [
         "-" if size is None else round(size) for size in (found.bytes_per_reference, found.bytes_per_snapshot)
     ]
-    return [found.type, found.aggregates, sizes[0], found.snapshots, sizes[1]]
+    counts = [_count(number, found.is_exact) for number in (found.aggregates, found.snapshots)]
+    return [found.type, counts[0], sizes[0], counts[1], sizes[1]]
 
 
 def _group_row(group: GroupStatus) -> list[object]:
     ages = [_age(group.oldest_unread_age), _age(group.oldest_pending_age)]
-    return [group.group, len(group.event_types), group.lag, group.pending, group.waiting, group.dead, *ages]
+    lag = _count(group.lag, group.lag_is_exact)
+    return [group.group, len(group.event_types), lag, group.pending, group.waiting, group.dead, *ages]
+
+
+def _count(number: int, is_exact: bool) -> object:
+    """A count, which says so if it is a lower bound."""
+    return number if is_exact else f">= {number:,}"
 
 
 def _times_row(group: GroupStatus) -> list[object]:

@@ -243,7 +243,7 @@ class OrderedReclaimer(Reclaimer):
     async def sweep(self) -> float:
         consumer = self._consumer
         settled_at = consumer.settled_at
-        found = await consumer.client.run(consumer.pending.sweep(self._lease_ms))
+        found = await consumer.client.run(consumer.pending.sweep(self._lease_ms, others=False))
         self.pending_in_group, self.is_quiet = found.pending, found.is_quiet
         if found.missing:
             restored = GroupMissing(f"NOGROUP on {len(found.missing)} stream(s)")

@@ -11,7 +11,7 @@ from busredis.daemon.consumer import Consumer
 from busredis.daemon.suspects import Suspects
 from busredis.daemon.tidings import Tidings
 from busredis.delivery.lanes import Gate
-from busredis.delivery.pending import Row
+from busredis.delivery.pending import Row, Sweep
 from busredis.delivery.waiting import asked_pause_ms, is_waiting
 from busredis.errors import ServerError
 from busredis.settings import Settings
@@ -20,8 +20,12 @@ log = logging.getLogger("busredis.daemon")
 
 #: A consumer that holds nothing is forgotten after so many leases of silence.
 _FORGET_AFTER = 20
-#: Least pause between two sweeps, however soon an entry is due.
+#: Least pause between two sweeps, however soon an entry is due, and however much waits.
 _LEAST_PAUSE = 0.02
+#: So many times as long as a look took nobody looks again: a server that is slow is asked more rarely.
+_REST = 5
+#: Pause until there may be room for what is due.
+_NO_ROOM = 0.1
 
 
 class Reclaimer:
@@ -31,6 +35,11 @@ class Reclaimer:
         self.pending_in_group = -1
         #: Whether the last sweep found nothing pending, and nothing that could become so without a change of a stream.
         self.is_quiet = False
+        #: When the first of those that waited is due, of what was seen since the beginning of the lists: a time.monotonic().
+        self._soonest = float("inf")
+        self._breath = _LEAST_PAUSE
+        #: From when on it is to be looked who has fallen silent: a time.monotonic().
+        self._others_at = 0.0
         self._consumer, self._settings = consumer, settings
         self._lease_ms = int(settings.lease.total_seconds() * 1000)
         self._suspects = Suspects(consumer, gate, self._lease_ms, settings.lease.total_seconds())
@@ -66,12 +75,13 @@ class Reclaimer:
                 log.debug("sweeping waits for the server: %s", error)
             if may_rest:
                 await self._pause(self._stirred, self._settings.lease.total_seconds() * _FORGET_AFTER)
-            await self._pause(self._stopping, max(_LEAST_PAUSE, pause))
+            await self._pause(self._stopping, pause)
 
     async def _pause(self, until: asyncio.Event, seconds: float) -> None:
         # Jitter, so that the sweeps of many daemons do not meet.
+        seconds = max(self._breath, seconds * random.uniform(0.9, 1.0))  # noqa: S311
         with suppress(TimeoutError):
-            await asyncio.wait_for(until.wait(), seconds * random.uniform(0.9, 1.0))  # noqa: S311
+            await asyncio.wait_for(until.wait(), seconds)
 
     async def _ask(self) -> int | None:
         """Asks to be told of changes, where it seems to pay; None: it is not told."""
@@ -82,9 +92,9 @@ class Reclaimer:
         return self._tidings.since(self._keys)
 
     async def sweep(self) -> float:
-        """One look; returns the seconds until an entry that it saw is due."""
+        """One look, a page of all that is pending; returns the seconds until the next one has something to do."""
         consumer = self._consumer
-        found = await consumer.client.run(consumer.pending.sweep(self._lease_ms))
+        found = await self._look()
         self.pending_in_group, self.is_quiet = found.pending, found.is_quiet
         if found.missing:
             await consumer.client.run(
@@ -95,39 +105,64 @@ class Reclaimer:
                 consumer.pending.group,
                 len(found.missing),
             )
-        soonest = float("inf")
-        suspects = []
-        for row in found.rows:
+        left = await self._take_up(found.rows)
+        # What nobody had time for is not to be looked for again from the beginning.
+        consumer.pending.go_on_at(left)
+        if left:
+            return _NO_ROOM
+        if found.more:
+            return 0.0
+        soonest, self._soonest = self._soonest - time.monotonic(), float("inf")
+        return soonest
+
+    async def _look(self) -> Sweep:
+        began = time.monotonic()
+        # However much waits: who has fallen silent is not more urgent for it.
+        others = began >= self._others_at
+        found = await self._consumer.client.run(self._consumer.pending.sweep(self._lease_ms, others=others))
+        self._breath = max(_LEAST_PAUSE, _REST * (time.monotonic() - began))
+        if others and all(is_waiting(row.holder) for row in found.rows):
+            self._others_at = began + 0.9 * self._settings.sweep.total_seconds()
+        return found
+
+    async def _take_up(self, rows: list[Row]) -> list[Row]:
+        """Takes what is due and runs what silent daemons held; returns what there was no room or no time for."""
+        consumer = self._consumer
+        suspects: list[Row] = []
+        left: list[Row] = []
+        for row in rows:
             if self._stopping.is_set():
-                return soonest
+                return []
             if is_waiting(row.holder):
-                soonest = min(soonest, await self._take_waiting(row))
+                if not await self._take_waiting(row):
+                    left.append(row)
             elif row.holder != consumer.pending.consumer or (row.stream, row.id) in consumer.unanswered:
                 suspects.append(row)
             elif (row.stream, row.id) not in consumer.settler.held:
                 await consumer.reclaim(row, self._lease_ms, row.count)
-        return min(soonest, await self._run_suspects(suspects))
+        return left + await self._run_suspects(suspects)
 
-    async def _run_suspects(self, rows: list[Row]) -> float:
-        """Runs what silent daemons held, for one sweep at most, so that retries that fall due meanwhile have their turn."""
+    async def _run_suspects(self, rows: list[Row]) -> list[Row]:
+        """Runs them for one sweep at most, so that retries that fall due meanwhile have their turn; returns the rest."""
         until = time.monotonic() + self._settings.sweep.total_seconds()
-        for row in rows:
+        for done, row in enumerate(rows):
             if self._stopping.is_set() or time.monotonic() > until:
-                return 0.0
+                return rows[done:]
             await self._suspects.run(row)
-        return float("inf")
+        return []
 
-    async def _take_waiting(self, row: Row) -> float:
-        """Takes an entry whose pause is over; returns the seconds until it is."""
+    async def _take_waiting(self, row: Row) -> bool:
+        """Takes an entry whose pause is over; false if there is no room for it."""
         asked = asked_pause_ms(row.holder)
         pause = timedelta(milliseconds=asked) if asked is not None else self._pause_of(row)
         left = pause.total_seconds() - row.idle_ms / 1000
         if left > 0:
-            return left
-        if not self._consumer.has_room():
-            return 0.1
-        await self._consumer.reclaim(row, int(pause.total_seconds() * 1000), row.count + 1)
-        return float("inf")
+            self._soonest = min(self._soonest, time.monotonic() + left)
+        elif not self._consumer.has_room():
+            return False
+        else:
+            await self._consumer.reclaim(row, int(pause.total_seconds() * 1000), row.count + 1)
+        return True
 
     def _pause_of(self, row: Row) -> timedelta:
         return self._consumer.process.handler.pause(max(1, row.count), f"{row.stream} {row.id.decode()}")

@@ -7,14 +7,15 @@ from typing import Any
 
 from busredis.commands import Arg, Flow, given_name, many, pairs, raw, script, sent_name
 from busredis.delivery.arguments import by_attempt, by_stream
+from busredis.delivery.looks import Looks
 from busredis.delivery.model import Delivery, Outcome, Verdict
 from busredis.delivery.waiting import waiting_name
 from busredis.errors import ServerError
 from busredis.keys import WAITING, Keys, parse_id
 from busredis.lua import load
 
-#: Most rows that one sweep looks at, for each stream and consumer.
-PAGE = 200
+#: Rows of its own that a consumer is told in one reply.
+_OWN_PAGE = 1_000
 #: How long it is remembered what became of effects, for a daemon that did not hear it.
 _REMEMBERED_MS = 86_400_000
 
@@ -32,12 +33,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What one look through the pending lists found; `is_quiet`: nothing is pending, unread or missing."""
+    """A page of the pending lists. `more`: more is behind it; `is_quiet`: nothing is pending, unread or missing."""
 
     rows: list[Row]
     pending: int
     missing: list[str]
-    is_quiet: bool = False
+    more: bool
+    is_quiet: bool
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Pending:
     streams: list[str]
     #: A shadow group: whatever it is given, the group that it stands for has had.
     is_shadow: bool = False
-    _cursors: dict[str, str] = field(default_factory=dict)
+    _looks: Looks = field(default_factory=Looks)
     #: What replay:<group> says.
     _replays: dict[str, bytes] = field(default_factory=dict)
 
@@ -67,6 +69,12 @@ class Pending:
         ]
         # Known before it is there: retention keeps what the checkpoints of known groups still need.
         yield from raw("SADD", self.keys.groups, self.group)
+        types = [
+            self.keys.event_type(name) for name in self.streams if name.startswith(self.keys.stream_prefix)
+        ]
+        if types:
+            # So that whoever looks for the streams need not go through all keys of the server.
+            yield from raw("SADD", self.keys.types, *types)
         replies = yield from many(commands)
         created = []
         for stream, reply in zip(self.streams, replies, strict=True):
@@ -241,31 +249,41 @@ class Pending:
         if streams:
             yield from script("renew", list(streams), [self.group, self.consumer, *args])
 
-    def sweep(self, lease_ms: int) -> Flow[Sweep]:
-        """What waits or is held by a silent consumer; goes on where the last sweep stopped."""
-        starts = [self._cursors.get(stream, "-") for stream in self.streams]
+    def sweep(self, lease_ms: int, *, others: bool = True) -> Flow[Sweep]:
+        """A page of what waits or, with `others`, is held by a silent consumer; goes on where the last sweep stopped."""
         keys = [self.keys.checkpoint(self.group), self.keys.replay(self.group), *self.streams]
-        replies = yield from script("sweep", keys, [self.group, lease_ms, PAGE, *starts])
+        looks = self._looks.args(self.streams, others=others)
+        replies = yield from script("sweep", keys, [self.group, lease_ms, *looks])
         yield from self._look_at_replays()
-        found = Sweep([], 0, [])
-        pending = unread = 0
+        rows, missing, pending, unread, more = [], [], 0, 0, False
         for stream, reply in zip(self.streams, replies, strict=True):
             if reply is None:
-                found.missing.append(stream)
+                missing.append(stream)
                 continue
-            pending, unread = pending + reply[0], unread + reply[3]
-            found.rows.extend(
+            pending, unread = pending + reply[0], unread + reply[5]
+            more = more or bool(reply[2])
+            rows += [
                 Row(stream, id_, given_name(holder), idle, count) for id_, holder, idle, count in reply[1]
-            )
-            self._cursors[stream] = reply[2].decode()
-        return Sweep(found.rows, pending, found.missing, not (pending or unread or found.missing))
+            ]
+            self._looks.note(stream, reply[3], reply[4])
+        return Sweep(rows, pending, missing, more, is_quiet=not (pending or unread or missing))
+
+    def go_on_at(self, rows: Sequence[Row]) -> None:
+        """What was seen and not taken up: the next sweep begins with it."""
+        for row in reversed(rows):
+            self._looks.go_on_at(row.stream, row.holder, row.id.decode())
 
     def own(self) -> Flow[list[Row]]:
         """Everything that this consumer holds, as the server sees it."""
-        rows = []
+        rows: list[Row] = []
         for stream in self.streams:
-            reply = yield from raw("XPENDING", stream, self.group, "-", "+", 100_000, self.consumer)
-            rows += [Row(stream, id_, given_name(holder), idle, count) for id_, holder, idle, count in reply]
+            start, reply = "-", None
+            while reply is None or len(reply) == _OWN_PAGE:
+                reply = yield from raw("XPENDING", stream, self.group, start, "+", _OWN_PAGE, self.consumer)
+                rows += [
+                    Row(stream, id_, given_name(holder), idle, count) for id_, holder, idle, count in reply
+                ]
+                start = f"({rows[-1].id.decode()}" if reply else start
         yield from self._look_at_replays()
         return rows
 

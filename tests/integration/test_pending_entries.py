@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from busredis import Context, Daemon, DomainEvent, Router
+from busredis.delivery.looks import PAGE
 from busredis.delivery.model import Delivery, Outcome, Verdict
-from busredis.delivery.pending import PAGE, Pending
+from busredis.delivery.pending import Pending
 from tests.integration.conftest import BRIEF
 from tests.waiting import wait_until
 

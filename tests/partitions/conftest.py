@@ -9,8 +9,8 @@ from busredis import Daemon, Publisher
 from busredis.cli.app import app
 from busredis.daemon import patrol, scheduler
 from busredis.partitions import all_keys
+from tests.clusters import TestCluster
 from tests.partitions import ledger
-from tests.partitions.clusters import TestCluster
 from tests.partitions.ledger import PartSettled
 from tests.servers import TestServer
 

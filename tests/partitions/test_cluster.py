@@ -23,7 +23,7 @@ from busredis.lua import Source
 from busredis.partitions import all_keys, partition_of
 from busredis.status import read_status
 from busredis.store import NEW
-from tests.partitions.clusters import Sentinels, kill_the_owner, move_slots
+from tests.clusters import Sentinels, TestCluster, kill_the_owner, move_slots
 from tests.partitions.conftest import FAST
 from tests.partitions.under_load import Load
 from tests.waiting import wait_until
@@ -87,8 +87,8 @@ def test_the_whole_bus_works_on_a_cluster(cluster, namespace, parts):
 
     with Publisher(cluster.url, namespace=namespace, partitions=COUNT, durability="replica") as publisher:
         ids = publisher.publish_many([Spread(number=n, aggregate_id=f"a-{n % 40}") for n in range(800)])
-        # An id is unique in its partition: servers give them out without knowing of each other.
-        assert len({(partition_of(f"a-{n % 40}", COUNT), entry_id) for n, entry_id in enumerate(ids)}) == 800
+        places = [partition_of(f"a-{n % 40}", COUNT) for n in range(800)]
+        assert len(set(zip(places, ids, strict=True))) == 800
 
     Daemon(router, url=cluster.url, namespace=namespace, burst=True, **FAST).run()
 
@@ -175,8 +175,19 @@ def test_a_node_that_is_not_there_is_told_in_time(free_port, monkeypatch):
     client.close()
 
 
+@pytest.fixture(params=[3, 6] if ROUNDS > 1 else [3])
+def masters(request, cluster, tmp_path):
+    """A cluster of three masters, with `make cluster` also one of six; each has a replica."""
+    if request.param == 3:
+        yield cluster
+        return
+    with TestCluster(tmp_path / "six", masters=request.param) as running:
+        yield running
+
+
 @pytest.mark.timeout(120 + 60 * ROUNDS)
-def test_failovers_and_moving_slots_under_load_lose_nothing_that_was_confirmed(cluster, namespace, tmp_path):
+def test_failovers_and_moving_slots_under_load_lose_nothing_that_was_confirmed(masters, namespace, tmp_path):
+    cluster = masters
     with Load(cluster.url, namespace, tmp_path / "load", partitions=COUNT) as load:
         for number in range(ROUNDS):
             load.go_on(150)
@@ -184,7 +195,8 @@ def test_failovers_and_moving_slots_under_load_lose_nothing_that_was_confirmed(c
             load.go_on(150)
             kill_the_owner(cluster, slot_of(all_keys(namespace, COUNT)[number % COUNT].tag))
         load.go_on(150)
-        load.check(f"four slots were moved and a master was killed, {ROUNDS} time(s)")
+        count = len(cluster.masters)
+        load.check(f"{count} masters: four slots were moved and a master was killed, {ROUNDS} time(s)")
 
 
 @pytest.mark.timeout(120 + 60 * ROUNDS)

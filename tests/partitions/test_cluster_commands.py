@@ -14,8 +14,8 @@ from busredis.commands import many, raw
 from busredis.errors import PartlyDone
 from busredis.keys import Keys
 from busredis.partitions import all_keys
+from tests.clusters import TestCluster
 from tests.partitions import ledger
-from tests.partitions.clusters import TestCluster
 from tests.partitions.conftest import run_cli
 from tests.partitions.ledger import PartSettled
 from tests.partitions.metered import PartMeter, PartMetered

@@ -162,11 +162,11 @@ def test_a_group_that_is_seen_in_one_partition_is_kept_in_all(cli, look, parts, 
 def test_a_group_is_as_silent_as_where_it_was_seen_last(parts, client, monkeypatch):
     silent = dict(zip(parts, (50.0, None, 5.0, 7.0), strict=True))
 
-    def one_partition(keys):
+    def one_partition(keys, _streams):
         yield from raw("PING")
         return [Group("g", ["PartStored"], 1, silent[keys])]
 
-    monkeypatch.setattr("busredis.groups.find_groups", one_partition)
+    monkeypatch.setattr("busredis.groups._find_groups", one_partition)
 
     assert client.run(find_groups_everywhere(parts)) == [Group("g", ["PartStored"], 4, 5.0)]
 

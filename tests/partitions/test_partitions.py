@@ -7,9 +7,13 @@ from zlib import crc32
 import pytest
 
 from busredis import AsyncPublisher, Daemon, EventStore, Publisher, PublishRefused
+from busredis.client import Client
 from busredis.errors import SettingsError
 from busredis.keys import Keys, parse_id
 from busredis.partitions import partition_of
+from busredis.shares import read_shares
+from busredis.status import read_status
+from tests.counts import Counts
 from tests.partitions.conftest import COUNT
 from tests.partitions.parted import PartPaid, entries, idle
 
@@ -134,3 +138,16 @@ def test_what_was_confirmed_before_a_failure_is_told_event_by_event(look, parts,
     assert {one for one in caught.value.confirmed if one} == set(written)
     for event, entry_id in zip(events, caught.value.confirmed, strict=True):
         assert not (entry_id and partition_of(event.aggregate_id, COUNT) == bad)
+
+
+def test_status_looks_through_the_keys_of_a_server_once_for_all_partitions(server, look, parts, publisher):
+    publisher.publish_many([PartPaid(number=n, aggregate_id=f"o-{n}") for n in range(40)])
+    client, counts = Client(server.url), Counts(look)
+    client.run(read_status(parts[:1]))
+    alone = counts.since()["scan"]
+
+    assert client.run(read_status(parts)).streams[0].length == 40
+    assert counts.since()["scan"] == alone
+    assert sum(share.entries for share in client.run(read_shares(parts))) == 40
+    assert counts.since()["scan"] == alone
+    client.close()

@@ -8,7 +8,7 @@ import redis
 from busredis import DomainEvent, Publisher, Router
 from busredis.cluster import slot_of
 from busredis.partitions import all_keys
-from tests.partitions.clusters import ask, kill_the_owner, move_slots
+from tests.clusters import ask, kill_the_owner, move_slots
 from tests.partitions.resting import LONG, running, tracked, wait_for_rest
 from tests.waiting import wait_until
 

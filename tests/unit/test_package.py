@@ -81,3 +81,14 @@ def test_the_wheel_has_the_library_only_with_its_scripts_and_types(tmp_path):
     assert {n for n in names if n.endswith(".lua")} == {
         f"busredis/lua/{p.name}" for p in ROOT.glob("lua/*.lua")
     }
+
+
+def test_compose_runs_every_module_of_handlers_and_the_snapshots():
+    commands = re.findall(
+        r"command: \[((?:snapshots, )?run, [\w.]+)\]", (ROOT.parent / "docker-compose.yml").read_text()
+    )
+    routers = [p for p in (ROOT.parent / "handlers").glob("*.py") if "router = Router()" in p.read_text()]
+
+    assert sorted(commands) == sorted(
+        [*(f"run, handlers.{p.stem}" for p in routers), "snapshots, run, snapshots"]
+    )
