@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from busredis.client import Client
 from busredis.daemon.consumer import Consumer
 from busredis.daemon.ordered import OrderedConsumer
+from busredis.daemon.ownership import renew_all
 from busredis.delivery.model import Delivery
 from busredis.errors import ServerError
 from busredis.settings import Settings
@@ -55,6 +56,7 @@ class Lease:
             if is_blocked and self._tell_who_blocks(now):
                 # No timeout could end it, and nothing that this process holds gets its turn: let others have it.
                 continue
+            self._renew_owned()
             for consumer in self._consumers:
                 try:
                     self._renew(consumer, now, is_blocked=is_blocked)
@@ -63,10 +65,16 @@ class Lease:
                         "the lease waits for the server: %s", error, extra={"group": consumer.pending.group}
                     )
 
+    def _renew_owned(self) -> None:
+        owned = [one.ownership for one in self._consumers if isinstance(one, OrderedConsumer)]
+        try:
+            self._client.run(renew_all(owned))
+        except ServerError as error:
+            log.warning("ordered handlers' leases wait for the server: %s", error)
+
     def _renew(self, consumer: Consumer, now: float, *, is_blocked: bool) -> None:
         if isinstance(consumer, OrderedConsumer):
-            consumer.renew(self._client)
-            return
+            return  # its ownership is what it has
         if is_blocked:
             # While a handler blocks the loop, entries may lie unread in a socket: this process has them all the same.
             self._client.run(consumer.pending.renew_own())
