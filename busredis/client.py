@@ -37,7 +37,7 @@ from busredis.errors import (
     ServerError,
     ServerUnavailable,
 )
-from busredis.exchange import LATER, Link, Wire, refusal
+from busredis.exchange import LATER, Link, Told, ToldWire, Wire, refusal
 from busredis.url import Servers, parse_servers, shown_url
 
 Result = TypeVar("Result")
@@ -214,11 +214,39 @@ class AsyncClient:
             if wire.is_open:
                 return wire
             await self._drop(wire)
+        return Wire(await self._connection(), self._timeout)
+
+    async def _connection(self) -> Any:
         try:
-            connection = await self._pool.get_connection()
+            return await self._pool.get_connection()
         except (RedisError, OSError) as error:
             raise _not_sent(error, self.shown) from error
-        return Wire(connection, self._timeout)
+
+    async def listen(self, node: str, told: Told) -> Wire:
+        """A connection of its own to a node ("": the one server) that says once of each key read on it that it has changed.
+
+        `told` is called with `["invalidate", keys]`, with None for the keys when it may be any, and with None when the
+        connection has ended. End it with hang_up(). Raises ServerError; CommandRefused if this server cannot.
+        """
+        if self._nodes is not None:
+            if not node:
+                raise NotSent("it is not known which node of the cluster has the slot")
+            there: AsyncClient = self._nodes.node(node)
+            return await there.listen("", told)
+        wire = ToldWire(await self._connection(), self._timeout, told)
+        try:
+            # RESP3 for this connection alone, since only there the server may say something unasked.
+            for command in (("HELLO", 3), ("CLIENT", "TRACKING", "ON")):
+                await wire.exchange(Request((command,)))
+        except BaseException:
+            await self._drop(wire)
+            raise
+        return wire
+
+    async def hang_up(self, node: str, wire: Wire) -> None:
+        """Closes a connection of listen()."""
+        there = self if self._nodes is None else self._nodes.node(node)
+        await there._drop(wire)  # noqa: SLF001 - of the same class
 
     async def _drop(self, wire: Wire) -> None:
         wire.is_open = False

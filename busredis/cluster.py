@@ -241,17 +241,17 @@ class Nodes(Generic[Node]):
         self._servers, self._make = servers, make
         self._nodes: dict[str, Node] = {}
 
+    def node(self, address: str) -> Node:
+        """The client of one node, the same for all threads."""
+        node = self._nodes.get(address)
+        if node is None:
+            # Of threads that come at once one wins; a client that was made in vain has no connection yet.
+            node = self._nodes.setdefault(address, self._make(self._servers.url(address)))
+        return node
+
     def _run(self, step: tuple[str, Request]) -> Any:
         address, request = step
         return self.node(address).run(_just(request))
-
-    def node(self, address: str) -> Node:
-        """The client of one node."""
-        found = self._nodes.get(address)
-        if found is None:
-            # Of threads that come at once one wins; a client that was made in vain has no connection yet.
-            found = self._nodes.setdefault(address, self._make(self._servers.url(address)))
-        return found
 
     def exchange(self, request: Request) -> Any:
         """The reply, in blocking calls."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hiredis
+from hiredis import PushNotification
 
 from busredis.commands import Arg, Request
 from busredis.errors import CommandRefused, ConnectionLost, GroupMissing, ServerError, ServerUnavailable
@@ -184,3 +185,49 @@ class Wire(asyncio.Protocol):
         if self._done is not None and not self._done.done():
             self._done.set_exception(ConnectionLost(message))
         self._done = None
+
+
+#: Takes what the server says unasked; None when the connection has ended.
+Told = Callable[[list[Any] | None], None]
+
+
+class ToldWire(Wire):
+    """A connection on which the server also says something unasked (RESP3 pushes).
+
+    See https://redis.io/docs/latest/develop/reference/protocol-spec/#pushes.
+    """
+
+    def __init__(self, connection: Any, timeout: float, told: Told) -> None:
+        super().__init__(connection, timeout)
+        self._told = told
+
+    def data_received(self, data: bytes) -> None:
+        found: list[Any] = []
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                found.append(reply)
+        except hiredis.ProtocolError as error:
+            self._fail(f"no reply of Redis: {error}")
+            return
+        for reply in found:
+            # In the order in which they came: a change that is told behind a reply came after it.
+            if isinstance(reply, PushNotification):
+                self._told(reply)
+            else:
+                self._replies.append(reply)
+                self._notice()
+
+    def _notice(self) -> None:
+        if self._done is None:
+            self._fail("a reply that nobody asked for")
+        elif len(self._replies) >= self._wanted:
+            if not self._done.done():
+                self._done.set_result(None)
+            self._done = None
+
+    def _fail(self, message: str) -> None:
+        was_open = self.is_open
+        super()._fail(message)
+        if was_open:
+            self._told(None)

@@ -70,11 +70,12 @@ class Settings(BaseSettings):
     lease: timedelta = timedelta(seconds=30)
     #: How long stopping waits for handlers that run.
     grace: timedelta = timedelta(seconds=8)
-    #: How often waiting and abandoned entries are looked for.
+    #: How often waiting and abandoned entries are looked for; with more than one partition, in groups that have something to do.
     sweep: timedelta = timedelta(seconds=1)
     #: How often one of the daemons trims what is to be kept no longer.
     trim_every: timedelta = timedelta(minutes=1)
-    #: How long one blocking read waits for new entries; an idle daemon stops within it.
+    #: How long one blocking read waits for new entries; an idle daemon stops within it. With more than one partition, where
+    #: the server does not tell what changes, a twentieth of it is the longest pause between two reads.
     block: timedelta = timedelta(seconds=1)
     #: Most entries that one handler of one daemon holds at a time, all of them leased.
     prefetch: int = Field(512, ge=1, le=10_000)

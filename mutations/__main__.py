@@ -8,6 +8,7 @@ import sys
 
 from mutations.daemons import DAEMONS
 from mutations.partitions import PARTITIONS
+from mutations.resting import RESTING
 from mutations.run import Result, copied, prove, without_mutants
 from mutations.scripts import SCRIPTS
 from mutations.store import STORE
@@ -18,7 +19,7 @@ def main() -> int:
     words = sys.argv[1:]
     chosen = [
         mutant
-        for mutant in [*SCRIPTS, *DAEMONS, *STORE, *PARTITIONS, *TURNS]
+        for mutant in [*SCRIPTS, *DAEMONS, *RESTING, *STORE, *PARTITIONS, *TURNS]
         if not words or any(word.lower() in mutant.name.lower() for word in words)
     ]
     tests = sorted({test for mutant in chosen for test in mutant.tests})

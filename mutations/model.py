@@ -11,6 +11,7 @@ FENCES = "tests/integration/test_fences.py::"
 BACKLOG = "tests/integration/test_backlog.py::"
 PENDING = "tests/integration/test_pending_entries.py::"
 REPLIES = "tests/integration/test_lost_replies.py::"
+WAKING = "tests/partitions/test_waking.py::"
 
 
 class Stale(Exception):

@@ -8,7 +8,8 @@ from typing import Self
 
 import redis
 
-from busredis.cluster import SLOTS
+from busredis.cluster import SLOTS, slot_of
+from busredis.keys import Keys
 from tests.servers import TestServer, chosen_server, free_port
 from tests.waiting import wait_until
 
@@ -214,3 +215,20 @@ class Sentinels:
         for process in self._processes:
             process.kill()
             process.wait(timeout=10)
+
+
+def move_slots(cluster: TestCluster, partitions: list[Keys]) -> None:
+    """Moves the slot of each partition to another master."""
+    for keys in partitions:
+        owner = cluster.owner(slot_of(keys.tag))
+        target = next(node for node in cluster.masters_now() if node is not owner)
+        cluster.move_slot(slot_of(keys.tag), target)
+
+
+def kill_the_owner(cluster: TestCluster, slot: int) -> None:
+    """Until its replica is the master, and it is back as a replica."""
+    victim = cluster.owner(slot)
+    victim.kill()
+    wait_until(lambda: cluster.owner(slot) is not victim, "its replica is promoted", 30)
+    victim.restart()
+    wait_until(cluster.is_whole, "the old master is a replica", 60)

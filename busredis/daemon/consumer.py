@@ -10,9 +10,10 @@ from typing import Any
 
 from busredis.client import AsyncClient
 from busredis.daemon.reader import SharedReader
+from busredis.daemon.report import report
 from busredis.daemon.stats import Stats
 from busredis.delivery.lanes import Gate, Lanes
-from busredis.delivery.model import ACK, Delivery, Outcome, Verdict
+from busredis.delivery.model import ACK, Delivery, Outcome
 from busredis.delivery.pending import Pending, Row
 from busredis.delivery.process import Process
 from busredis.delivery.settle import Settler
@@ -22,8 +23,6 @@ from busredis.settings import Settings
 
 log = logging.getLogger("busredis.daemon")
 
-#: The margin of the socket's timeout over BLOCK, so that a half-open connection is noticed and a quiet one is not.
-BLOCK_MARGIN = timedelta(seconds=2)
 #: How much work, in seconds, a consumer takes in hand beyond what runs.
 _AHEAD = 0.25
 #: For how long room is kept for what waits and is due: longer than until the next look for it.
@@ -70,6 +69,16 @@ class Consumer:
         """Blocking reads have a connection of their own, whose timeout is longer than BLOCK."""
         self._reader = reader
 
+    def _block(self) -> timedelta:
+        """For how long a read may wait."""
+        return self._reader.patience if isinstance(self._reader, SharedReader) else self._settings.block
+
+    def release(self) -> None:
+        """Ends a read that rests: there is something that it has not seen, or something else to do."""
+        self._room.set()
+        if isinstance(self._reader, SharedReader):
+            self._reader.release(self.pending.streams)
+
     async def prepare(self) -> None:
         """Creates the group where it is missing. Raises ServerError."""
         await self.client.run(self.pending.ensure(self.process.handler.start_id(), restore=False))
@@ -114,7 +123,7 @@ class Consumer:
             return
         # COUNT is for each stream (https://redis.io/docs/latest/commands/xreadgroup/): share the room among them.
         count = max(1, room // len(streams))
-        block = max(1, int(self._settings.block.total_seconds() * 1000))
+        block = max(1, int(self._block().total_seconds() * 1000))
         began = time.monotonic()
         self._is_reading, self._asked = True, count * len(streams)
         try:
@@ -187,6 +196,7 @@ class Consumer:
             return True
         if not self._kept:
             self._kept = max(1, self._limit // 2)
+            self.release()  # a read that rests may take all the room
             asyncio.get_running_loop().call_later(_KEPT_S, self._keep, 0)
         return False
 
@@ -207,7 +217,7 @@ class Consumer:
         self.settled_at = time.monotonic()
         for delivery, outcome in batch:
             if outcome is not ACK or delivery.lost:
-                self._report(delivery, outcome)
+                report(delivery, outcome, self.pending.group)
         took = sum(delivery.ended_at - delivery.started_at for delivery, _ in batch) / len(batch)
         concurrency = self.process.handler.concurrency
         fitting = int(_AHEAD * concurrency / max(took, 1e-6))
@@ -215,29 +225,6 @@ class Consumer:
         if not self.settler.held or self.room() * 2 >= self._limit:
             self._is_behind = False  # what ended was not acknowledged with a read: the reader has its turn
             self._room.set()
-
-    def _report(self, delivery: Delivery, outcome: Outcome) -> None:
-        where = {"group": self.pending.group, "entry_id": delivery.entry_id}
-        if delivery.lost and outcome.verdict is not Verdict.RELEASE:
-            log.warning(
-                "the lease was lost: another daemon handles this entry, or did; %d effects are dropped",
-                len(outcome.effects),
-                extra=where,
-            )
-        if outcome.verdict in (Verdict.RETRY, Verdict.DEAD_LETTER) and not delivery.lost:
-            level = logging.WARNING if outcome.verdict is Verdict.RETRY else logging.ERROR
-            log.log(
-                level,
-                "%s after attempt %d of %s: %s: %s",
-                outcome.verdict.value,
-                delivery.attempt,
-                self.pending.group,
-                outcome.reason,
-                outcome.error,
-                extra=where | {"attempt": delivery.attempt},
-            )
-            if outcome.verdict is Verdict.DEAD_LETTER and outcome.traceback:
-                log.error("%s", outcome.traceback, extra=where)
 
     async def _restore(self, error: Exception) -> None:
         log.warning("group %s is missing, it is restored: %s", self.pending.group, error)
@@ -268,7 +255,7 @@ class Consumer:
         except ConnectionLost:
             # The claim may have been made, and its attempt counted: it is not to be wasted.
             self._in_doubt = True
-            self._room.set()
+            self.release()
             raise
         finally:
             self._reclaiming.discard(key)
@@ -295,6 +282,6 @@ class Consumer:
         return self._marked(delivery)
 
     def stop(self) -> None:
-        """Reads no more; a read that blocks ends within `block`."""
+        """Reads no more; a read that blocks ends within `block`, one that rests when its reader is told to release it."""
         self._stopping = True
         self._room.set()

@@ -13,15 +13,17 @@ from busredis.client import AsyncClient, Client
 from busredis.daemon.assembly import Assembly, reclaimer_of
 from busredis.daemon.chosen import chosen
 from busredis.daemon.collector import few_collections
-from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
+from busredis.daemon.consumer import Consumer
 from busredis.daemon.lease import Lease
 from busredis.daemon.ordered import OrderedConsumer
 from busredis.daemon.ownership import Share
-from busredis.daemon.reader import SharedReader, reader_for
+from busredis.daemon.patrol import Patrol, let_rest
+from busredis.daemon.reader import BLOCK_MARGIN, SharedReader, reader_for
 from busredis.daemon.reclaimer import Reclaimer
 from busredis.daemon.retainer import Retainer
 from busredis.daemon.scheduler import Scheduler
 from busredis.daemon.signals import on_stop
+from busredis.daemon.tidings import Tidings
 from busredis.delivery.context import Tools
 from busredis.delivery.lanes import Gate
 from busredis.errors import CommandRefused, ServerError
@@ -42,6 +44,8 @@ _TIMEOUT = timedelta(seconds=5)
 MOST_CONNECTIONS = 16
 #: With burst, that a stream is empty is the question, and to be answered soon.
 _BURST_BLOCK = timedelta(seconds=0.1)
+
+Chores = tuple[list[Scheduler], list[Retainer | Patrol]]
 
 
 class Daemon:
@@ -122,23 +126,25 @@ class Daemon:
     async def _serve(self, client: AsyncClient, partitions: list[Keys]) -> None:
         publisher = AsyncPublisher(**self.settings.model_dump() | {"url": self._url})
         gate = Gate()
-        gate.shared = {} if len(partitions) > 1 else None
+        is_shared = len(partitions) > 1
+        gate.shared = {} if is_shared else None
         consumers = self._consumers([Tools(keys, client, publisher) for keys in partitions], gate)
         gate.lanes = list({id(consumer.lanes): consumer.lanes for consumer in consumers}.values())
         reclaimers = [reclaimer_of(consumer, gate, self.settings) for consumer in consumers]
-        chores = (
+        every = self.settings.trim_every
+        chores: Chores = (
             [Scheduler(keys, client, self.settings, self.name) for keys in partitions],
-            [
-                Retainer(keys, client, self.name, self.settings.trim_every, self._retention)
-                for keys in partitions
-            ],
+            [Retainer(keys, client, self.name, every, self._retention) for keys in partitions],
         )
         lease = Lease(Client(self._url, timeout=_TIMEOUT), consumers, self.settings)
         lease.start()
         beat = asyncio.create_task(lease.beat(self._stop))
         try:
             reading = AsyncClient(self._url, timeout=self.settings.block + BLOCK_MARGIN)
-            async with reader_for(reading, self.settings.block, is_shared=len(partitions) > 1) as reader:
+            tidings = Tidings(client) if is_shared and not self._burst else None
+            async with reader_for(reading, tidings, self.settings, is_shared=is_shared) as reader:
+                if tidings:
+                    chores[1].append(let_rest(tidings, consumers, reclaimers, chores[0], self.settings))
                 await self._run(consumers, reclaimers, chores, reader)
         finally:
             beat.cancel()
@@ -162,7 +168,7 @@ class Daemon:
         self,
         consumers: list[Consumer],
         reclaimers: list[Reclaimer],
-        chores: tuple[list[Scheduler], list[Retainer]],
+        chores: Chores,
         reader: AsyncClient | SharedReader,
     ) -> None:
         assert self._stopping is not None
@@ -176,17 +182,17 @@ class Daemon:
         reading += [asyncio.create_task(chore.run()) for chore in _both(chores)]
         log.info("daemon %s runs %s", self.name, ", ".join(handler.name for handler in self.handlers))
         stopped = asyncio.create_task(self._stopping.wait())
-        watch = (
-            [stopped, asyncio.create_task(self._until_empty(consumers, reclaimers, chores[0]))]
-            if self._burst
-            else [stopped]
-        )
+        watch: list[asyncio.Task[Any]] = [stopped]
+        if self._burst:
+            watch.append(asyncio.create_task(self._until_empty(consumers, reclaimers, chores[0])))
         done, _ = await asyncio.wait([*watch, *settlers, *reading], return_when=asyncio.FIRST_COMPLETED)
         for consumer, reclaimer in zip(consumers, reclaimers, strict=True):
             consumer.stop()
             reclaimer.stop()
         for chore in _both(chores):
             chore.stop()
+        if isinstance(reader, SharedReader):
+            reader.release()
         await self._drain(consumers, reading)
         for task in [*watch, *settlers, *reading]:
             task.cancel()
@@ -285,7 +291,7 @@ class Daemon:
                 return
 
 
-def _both(chores: tuple[list[Scheduler], list[Retainer]]) -> list[Scheduler | Retainer]:
+def _both(chores: Chores) -> list[Scheduler | Retainer | Patrol]:
     return [*chores[0], *chores[1]]
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from busredis.client import Client
 from busredis.daemon.consumer import Consumer
 from busredis.daemon.ordered import OrderedConsumer
+from busredis.daemon.ownership import renew_all
 from busredis.delivery.model import Delivery
 from busredis.errors import ServerError
 from busredis.settings import Settings
@@ -69,6 +70,7 @@ class Lease:
         if is_blocked and self._tell_who_blocks(now):
             # No timeout could end it, and nothing that this process holds gets its turn: let others have it.
             return
+        self._guarded(self._renew_owned)
         for consumer in self._consumers:
             renew = partial(self._renew, consumer, now, is_blocked=is_blocked)
             self._guarded(renew, consumer.pending.group)
@@ -84,10 +86,13 @@ class Lease:
                 log.exception("the lease cannot be renewed, this fault is raised", extra={"group": group})
                 self._fault = fault
 
+    def _renew_owned(self) -> None:
+        owned = [one.ownership for one in self._consumers if isinstance(one, OrderedConsumer)]
+        self._client.run(renew_all(owned))
+
     def _renew(self, consumer: Consumer, now: float, *, is_blocked: bool) -> None:
         if isinstance(consumer, OrderedConsumer):
-            consumer.renew(self._client)
-            return
+            return  # its ownership is what it has
         if is_blocked:
             # While a handler blocks the loop, entries may lie unread in a socket: this process has them all the same.
             self._client.run(consumer.pending.renew_own())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
-from busredis.client import AsyncClient, Client
+from busredis.client import AsyncClient
 from busredis.commands import Arg, raw
 from busredis.daemon.consumer import Consumer
 from busredis.daemon.ownership import Ownership
@@ -116,7 +116,7 @@ class OrderedConsumer(Consumer):
             began = time.monotonic()
             self.empty_since = 0.0 if await self.client.run(self.pending.has_unread()) else began
         assert self._reader is not None
-        seconds = min(self._settings.block.total_seconds(), self.lease_s / 3, wanted.wait + 0.005)
+        seconds = min(self._block().total_seconds(), self.lease_s / 3, wanted.wait + 0.005)
         await self._reader.run(self.ownership.given_up(wanted, seconds))
         return False
 
@@ -153,18 +153,14 @@ class OrderedConsumer(Consumer):
             log.warning("the ownership of %s is left to expire: %s", self.pending.group, error)
         self.ownership.token = None
 
-    def renew(self, client: Client) -> None:
-        """Keeps the ownership; called from the lease thread. Raises ServerError."""
-        client.run(self.ownership.renew())
-
     def stop(self) -> None:
         super().stop()
         self._wake()
 
     async def await_entries(self, reached: dict[str, str]) -> None:
-        """Waits until a stream has entries behind those, at most for `block`."""
+        """Waits until a stream has entries behind those, at most for `block`, or as long as the reader has patience."""
         assert self._reader is not None
-        block = max(1, int(self._settings.block.total_seconds() * 1000))
+        block = max(1, int(self._block().total_seconds() * 1000))
         head: Sequence[Arg] = ("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS")
         await self._reader.run(raw(*head, *reached, *reached.values()).__iter__())
 
@@ -248,7 +244,7 @@ class OrderedReclaimer(Reclaimer):
         consumer = self._consumer
         settled_at = consumer.settled_at
         found = await consumer.client.run(consumer.pending.sweep(self._lease_ms, others=False))
-        self.pending_in_group = found.pending
+        self.pending_in_group, self.is_quiet = found.pending, found.is_quiet
         if found.missing:
             restored = GroupMissing(f"NOGROUP on {len(found.missing)} stream(s)")
             await consumer.restore(restored)

@@ -1,12 +1,14 @@
 """Who owns the ordered handling of a group: one daemon at a time, with a token that rises, balanced over daemons."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from busredis.commands import Arg, Flow, raw, script
+from busredis.commands import Arg, Flow, many, raw, script
+from busredis.errors import CommandRefused, ServerError
 from busredis.keys import Keys
+from busredis.lua import load
 
 
 class Share:
@@ -26,6 +28,16 @@ class Wanted(NamedTuple):
     is_owner: bool
     wait: float = 0.0
     last: bytes = b"0-0"
+
+
+class Renewal(NamedTuple):
+    """A call that keeps a lease, and what it was when it was made."""
+
+    ownership: "Ownership"
+    keys: list[str]
+    args: list[Arg]
+    token: int
+    asked_at: float
 
 
 class Ownership:
@@ -62,12 +74,18 @@ class Ownership:
         self.token = int(reply[0])
         return Wanted(True)
 
+    def renewal(self) -> Renewal | None:
+        """What keeps the lease, if it is there."""
+        if self.token is None:
+            return None
+        return Renewal(self, self._keys, [*self._args("renew"), self.token], self.token, time.monotonic())
+
     def renew(self) -> Flow[None]:
-        """Keeps the lease; notes whether it is lost, and whether another daemon should have it."""
-        asked_at, token = time.monotonic(), self.token
-        if token is None:
-            return
-        reply = yield from script("own", self._keys, [*self._args("renew"), token])
+        """Keeps the lease, if it is there."""
+        return renew_all([self])
+
+    def renewed(self, token: int, asked_at: float, reply: list[Any]) -> None:
+        """Notes whether the lease is lost, and whether another daemon should have it."""
         if self.token != token:
             return
         if reply[0] is None:
@@ -108,3 +126,20 @@ class Ownership:
 
     def _args(self, what: str) -> list[Arg]:
         return [what, self.name, int(self._lease * 1000), self._share.owned()]
+
+
+def renew_all(ownerships: Iterable[Ownership]) -> Flow[None]:
+    """Keeps the leases of those that are owned, in one round trip to each node; raises an error once all were asked."""
+    calls = [call for one in ownerships if (call := one.renewal()) is not None]
+    sha, problem = load("own").sha, None
+    replies = yield from many([("EVALSHA", sha, len(one.keys), *one.keys, *one.args) for one in calls])
+    for call, found in zip(calls, replies, strict=True):
+        reply = found
+        if isinstance(found, CommandRefused) and str(found).startswith("NOSCRIPT"):
+            reply = yield from script("own", call.keys, call.args)
+        if isinstance(reply, ServerError):
+            problem = reply
+        else:
+            call.ownership.renewed(call.token, call.asked_at, reply)
+    if problem is not None:
+        raise problem

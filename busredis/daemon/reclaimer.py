@@ -4,10 +4,12 @@ import asyncio
 import logging
 import random
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 from busredis.daemon.consumer import Consumer
 from busredis.daemon.suspects import Suspects
+from busredis.daemon.tidings import Tidings
 from busredis.delivery.lanes import Gate
 from busredis.delivery.pending import Row, Sweep
 from busredis.delivery.waiting import asked_pause_ms, is_waiting
@@ -31,6 +33,8 @@ class Reclaimer:
 
     def __init__(self, consumer: Consumer, gate: Gate, settings: Settings) -> None:
         self.pending_in_group = -1
+        #: Whether the last sweep found nothing pending, and nothing that could become so without a change of a stream.
+        self.is_quiet = False
         #: When the first of those that waited is due, of what was seen since the beginning of the lists: a time.monotonic().
         self._soonest = float("inf")
         self._breath = _LEAST_PAUSE
@@ -40,30 +44,58 @@ class Reclaimer:
         self._lease_ms = int(settings.lease.total_seconds() * 1000)
         self._suspects = Suspects(consumer, gate, self._lease_ms, settings.lease.total_seconds())
         self._stopping = asyncio.Event()
+        self._tidings: Tidings | None = None
+        self._stirred = asyncio.Event()
+        pending = consumer.pending
+        # A letter that is tried again, or a replay, changes the pending list and no stream.
+        self._keys = [*pending.streams, pending.keys.dead(pending.group), pending.keys.replay(pending.group)]
         self._forget_at = time.monotonic() + settings.lease.total_seconds()
+
+    def use_tidings(self, tidings: Tidings) -> None:
+        """From now on it rests while nothing is pending, and nothing can be without its being told."""
+        self._tidings = tidings
+        tidings.listen(self._keys, lambda _: self._stirred.set())
 
     async def run(self) -> None:
         """Sweeps until stopped."""
         while not self._stopping.is_set():
-            pause = self._settings.sweep.total_seconds()
+            pause, may_rest = self._settings.sweep.total_seconds(), False
             try:
+                since = await self._ask()
                 pause = min(pause, await self.sweep())
+                # What has ended is counted: nothing is left to be written down.
+                may_rest = since is not None and self.is_quiet and not self._consumer.settler.held
+                # A replay moves the group and changes no stream: who reads may rest beside what is to be read again.
+                if not self.is_quiet and self.pending_in_group == 0:
+                    self._consumer.release()
                 await self._consumer.client.run(self._consumer.stats.flush(self._consumer.pending.keys))
                 await self._forget()
             except ServerError as error:
+                may_rest = False
                 log.debug("sweeping waits for the server: %s", error)
-            # Jitter, so that the sweeps of many daemons do not meet.
-            pause = max(self._breath, pause * random.uniform(0.9, 1.0))  # noqa: S311
-            try:
-                await asyncio.wait_for(self._stopping.wait(), pause)
-            except TimeoutError:
-                continue
+            if may_rest:
+                await self._pause(self._stirred, self._settings.lease.total_seconds() * _FORGET_AFTER)
+            await self._pause(self._stopping, pause)
+
+    async def _pause(self, until: asyncio.Event, seconds: float) -> None:
+        # Jitter, so that the sweeps of many daemons do not meet.
+        seconds = max(self._breath, seconds * random.uniform(0.9, 1.0))  # noqa: S311
+        with suppress(TimeoutError):
+            await asyncio.wait_for(until.wait(), seconds)
+
+    async def _ask(self) -> int | None:
+        """Asks to be told of changes, where it seems to pay; None: it is not told."""
+        self._stirred.clear()
+        if self._tidings is None or not self.is_quiet:
+            return None
+        await self._tidings.ask(self._keys)
+        return self._tidings.since(self._keys)
 
     async def sweep(self) -> float:
         """One look, a page of all that is pending; returns the seconds until the next one has something to do."""
         consumer = self._consumer
         found = await self._look()
-        self.pending_in_group = found.pending
+        self.pending_in_group, self.is_quiet = found.pending, found.is_quiet
         if found.missing:
             await consumer.client.run(
                 consumer.pending.ensure(consumer.process.handler.start_id(), restore=True)
@@ -145,3 +177,4 @@ class Reclaimer:
 
     def stop(self) -> None:
         self._stopping.set()
+        self._stirred.set()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from busredis.client import AsyncClient
 from busredis.codec import FIELD
 from busredis.commands import Arg, Flow, script
+from busredis.daemon.tidings import Tidings
 from busredis.errors import ServerError
 from busredis.keys import Keys
 from busredis.settings import Settings
@@ -25,6 +26,8 @@ _LEASE = 5.0
 _BEHIND = 0.2, 0.6
 #: Least pause between two looks, however soon something is due.
 _LEAST_PAUSE = 0.01
+#: Longest pause of who is told when the schedule changes, and how soon it looks then.
+_REST, _SOON = 10.0, 0.3
 #: What a stream refused is tried again after a minute.
 _LATER_MS = 60_000
 
@@ -58,15 +61,24 @@ class Scheduler:
     def __init__(self, keys: Keys, client: AsyncClient, settings: Settings, name: str) -> None:
         self._keys, self._client, self._settings, self._name = keys, client, settings, name
         self._stopping = asyncio.Event()
+        self._tidings: Tidings | None = None
+        self._stirred = asyncio.Event()
         #: When something was appended last, for who waits until nothing is left to do.
         self.appended_at = 0.0
+
+    def use_tidings(self, tidings: Tidings) -> None:
+        """From now on it looks when something is due or the schedule was changed, and seldom besides."""
+        self._tidings = tidings
+        tidings.listen([self._keys.schedule], lambda _: self._stirred.set())
 
     async def run(self) -> None:
         """Looks until stopped; survives whatever the server does."""
         trouble = 0
         while not self._stopping.is_set():
+            is_told = False
             try:
-                pause = _pause(await self.look())
+                is_told = await self._ask()
+                pause = _pause(await self.look(), _REST if is_told else None)
             except ServerError as error:
                 trouble += 1
                 level = logging.WARNING if trouble == 1 else logging.DEBUG
@@ -74,12 +86,25 @@ class Scheduler:
                 pause = random.uniform(0.1, min(1.0, 0.1 * 2**trouble))  # noqa: S311 - jitter
             else:
                 trouble = 0
-            try:
-                await asyncio.wait_for(self._stopping.wait(), pause)
-            except TimeoutError:
-                continue
+            if is_told:
+                began = time.monotonic()
+                await self._wait(self._stirred, pause)
+                pause = min(_SOON, pause - (time.monotonic() - began))
+            await self._wait(self._stopping, pause)
         with suppress(ServerError):
             await self.look(lease=0)
+
+    async def _ask(self) -> bool:
+        """Whether it will be told of changes."""
+        self._stirred.clear()
+        if self._tidings is None:
+            return False
+        await self._tidings.ask([self._keys.schedule])
+        return self._tidings.since([self._keys.schedule]) is not None
+
+    async def _wait(self, until: asyncio.Event, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(until.wait(), max(0.0, seconds))
 
     async def look(self, lease: float = _LEASE) -> Due:
         """Appends what is due, at most a page of it. Raises ServerError."""
@@ -92,13 +117,14 @@ class Scheduler:
 
     def stop(self) -> None:
         self._stopping.set()
+        self._stirred.set()
 
 
-def _pause(found: Due) -> float:
+def _pause(found: Due, rest: float | None = None) -> float:
     if found.seconds == 0:
         return _LEAST_PAUSE  # there is more, or it is due within this millisecond
     # Jitter, so that the looks of many daemons do not meet.
-    pause = (_OFTEN if found.looks_often else _LEASE) * random.uniform(0.9, 1.0)  # noqa: S311
+    pause = (rest or (_OFTEN if found.looks_often else _LEASE)) * random.uniform(0.9, 1.0)  # noqa: S311
     if found.seconds is None:
         return pause
     # If it was not appended a little later, who looks often is gone.

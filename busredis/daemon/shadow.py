@@ -12,13 +12,13 @@ from busredis.client import AsyncClient, Client
 from busredis.codec import Codec
 from busredis.commands import raw
 from busredis.daemon.assembly import Assembly, reclaimer_of
-from busredis.daemon.consumer import BLOCK_MARGIN, Consumer
+from busredis.daemon.consumer import Consumer
 from busredis.daemon.copies import Copies, Pace
 from busredis.daemon.daemon import MOST_CONNECTIONS
 from busredis.daemon.lease import Lease
 from busredis.daemon.ordered import OrderedConsumer
 from busredis.daemon.ownership import Share
-from busredis.daemon.reader import reader_for
+from busredis.daemon.reader import BLOCK_MARGIN, reader_for
 from busredis.daemon.reclaimer import Reclaimer
 from busredis.delivery.context import Tools
 from busredis.delivery.lanes import Gate
@@ -95,7 +95,8 @@ class Shadow:
         try:
             partitions = await client.run(learn(self._settings.namespace, self._settings.partitions))
             self._begin(partitions)
-            async with reader_for(reading, self._settings.block, is_shared=len(partitions) > 1) as reader:
+            is_shared = len(partitions) > 1
+            async with reader_for(reading, None, self._settings, is_shared=is_shared) as reader:
                 consumers = self._consumers(client, publisher)
                 for consumer in consumers:
                     consumer.use_reader(reader)

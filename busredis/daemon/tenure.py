@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("busredis.daemon")
 
+#: Longest rest, in seconds: whatever there is to do wakes it.
+_REST = 10.0
 #: Lanes started in one go.
 _STARTS = 256
 
@@ -99,11 +101,11 @@ class Tenure:
 
     async def _rest(self) -> None:
         due = self.queues.next_due()
-        left = 1.0 if due is None else due - time.monotonic()
+        left = _REST if due is None else due - time.monotonic()
         if not self._consumer.ownership.is_valid():
             left = 0.05
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(1.0, max(0.001, left))):
+            async with asyncio.timeout(min(_REST, max(0.001, left))):
                 await self._wake.wait()
 
     async def _step(self) -> bool:

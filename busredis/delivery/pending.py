@@ -34,12 +34,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What one look found: a page of the pending lists. `more`: what waits, or fell silent, goes on behind it."""
+    """A page of the pending lists. `more`: more is behind it; `is_quiet`: nothing is pending, unread or missing."""
 
     rows: list[Row]
     pending: int
     missing: list[str]
     more: bool
+    is_quiet: bool
 
 
 @dataclass
@@ -255,18 +256,18 @@ class Pending:
         looks = self._looks.args(self.streams, others=others)
         replies = yield from script("sweep", keys, [self.group, lease_ms, *looks])
         yield from self._look_at_replays()
-        rows, missing, pending, more = [], [], 0, False
+        rows, missing, pending, unread, more = [], [], 0, 0, False
         for stream, reply in zip(self.streams, replies, strict=True):
             if reply is None:
                 missing.append(stream)
                 continue
-            pending += reply[0]
+            pending, unread = pending + reply[0], unread + reply[5]
             more = more or bool(reply[2])
             rows += [
                 Row(stream, id_, given_name(holder), idle, count) for id_, holder, idle, count in reply[1]
             ]
             self._looks.note(stream, reply[3], reply[4])
-        return Sweep(rows, pending, missing, more)
+        return Sweep(rows, pending, missing, more, is_quiet=not (pending or unread or missing))
 
     def go_on_at(self, rows: Sequence[Row]) -> None:
         """What was seen and not taken up: the next sweep begins with it."""

@@ -9,9 +9,10 @@
 -- ARGV[6+] for each stream, where the last look stopped: which consumer is the first to be looked at, for how many
 --          consumers there is more to be said, and for each of these its name and where to begin ("-" stands for all others)
 --
--- Returns  for each stream {pending, rows, more, first, places}: the rows {id, consumer, idle ms, delivery count} of waiting
+-- Returns  for each stream {pending, rows, more, first, places, unread}: the rows {id, consumer, idle ms, delivery count} of waiting
 --          entries, those with a pause in their name only when it is over, and of those idle for the lease; 1 if there is
---          more of these to be seen now; and what to say next time;
+--          more of these to be seen now; what to say next time; and, if nothing is pending, 1 if there are entries that the
+--          group has not read;
 --          nothing in the place of a stream whose group is missing
 
 local result = {}
@@ -56,6 +57,7 @@ local function note(stream, lowest)
   end
   if reached and redis.call('HGET', KEYS[1], stream) ~= reached then redis.call('HSET', KEYS[1], stream, reached) end
   if reached and is_replaying then end_replay(stream, reached) end
+  return reached
 end
 
 -- What waits for the pause of its handler, for a pause of its own, or is held by somebody.
@@ -106,8 +108,9 @@ for k = 3, #KEYS do
     result[k - 2] = false
   else
     local rows, more, following, places = look(stream, summary[4] or {}, first, starts)
-    note(stream, summary[1] > 0 and summary[2])
-    result[k - 2] = { summary[1], rows, more and 1 or 0, following, places }
+    local reached, unread = note(stream, summary[1] > 0 and summary[2]), 0
+    if summary[1] == 0 and reached then unread = #redis.call('XRANGE', stream, '(' .. reached, '+', 'COUNT', 1) end
+    result[k - 2] = { summary[1], rows, more and 1 or 0, following, places, unread }
   end
 end
 return result

@@ -7,7 +7,9 @@ from typer.testing import CliRunner
 
 from busredis import Daemon, Publisher
 from busredis.cli.app import app
+from busredis.daemon import patrol, scheduler
 from busredis.partitions import all_keys
+from tests.clusters import TestCluster
 from tests.partitions import ledger
 from tests.partitions.ledger import PartSettled
 from tests.servers import TestServer
@@ -29,6 +31,13 @@ def look(server: TestServer, parts) -> Iterator[redis.Redis]:
         yield client
         found = [key.decode() for key in client.scan_iter(f"*{parts[0].namespace}*", count=1000)]
         assert [key for key in found if not any(keys.known(key) for keys in parts)] == []
+
+
+@pytest.fixture
+def never_looks(monkeypatch):
+    """There is no look at what nobody tells."""
+    monkeypatch.setattr(patrol, "_SWEEPS", 1_000_000)
+    monkeypatch.setattr(scheduler, "_REST", 1_000_000.0)
 
 
 @pytest.fixture
@@ -85,3 +94,9 @@ def run_cli(*arguments: object, given: str = "", code: int = 0) -> str:
         raise found.exception
     assert found.exit_code == code, found.output
     return found.stdout
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with TestCluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running

@@ -23,7 +23,7 @@ from busredis.lua import Source
 from busredis.partitions import all_keys, partition_of
 from busredis.status import read_status
 from busredis.store import NEW
-from tests.clusters import Sentinels, TestCluster
+from tests.clusters import Sentinels, TestCluster, kill_the_owner, move_slots
 from tests.partitions.conftest import FAST
 from tests.partitions.under_load import Load
 from tests.waiting import wait_until
@@ -35,12 +35,6 @@ ROUNDS = int(os.environ.get("BUSREDIS_CLUSTER_ROUNDS", "1"))
 
 class Spread(DomainEvent):
     number: int = 0
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with TestCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
 
 
 @pytest.fixture
@@ -181,21 +175,6 @@ def test_a_node_that_is_not_there_is_told_in_time(free_port, monkeypatch):
     client.close()
 
 
-def _move_four_slots(cluster, namespace):
-    for keys in all_keys(namespace, COUNT)[:4]:
-        owner = cluster.owner(slot_of(keys.tag))
-        target = next(node for node in cluster.masters_now() if node is not owner)
-        cluster.move_slot(slot_of(keys.tag), target)
-
-
-def _kill_the_owner(cluster, slot):
-    victim = cluster.owner(slot)
-    victim.kill()
-    wait_until(lambda: cluster.owner(slot) is not victim, "its replica is promoted", 30)
-    victim.restart()
-    wait_until(cluster.is_whole, "the old master is a replica", 60)
-
-
 @pytest.fixture(params=[3, 6] if ROUNDS > 1 else [3])
 def masters(request, cluster, tmp_path):
     """A cluster of three masters, with `make cluster` also one of six; each has a replica."""
@@ -212,9 +191,9 @@ def test_failovers_and_moving_slots_under_load_lose_nothing_that_was_confirmed(m
     with Load(cluster.url, namespace, tmp_path / "load", partitions=COUNT) as load:
         for number in range(ROUNDS):
             load.go_on(150)
-            _move_four_slots(cluster, namespace)
+            move_slots(cluster, all_keys(namespace, COUNT)[:4])
             load.go_on(150)
-            _kill_the_owner(cluster, slot_of(all_keys(namespace, COUNT)[number % COUNT].tag))
+            kill_the_owner(cluster, slot_of(all_keys(namespace, COUNT)[number % COUNT].tag))
         load.go_on(150)
         count = len(cluster.masters)
         load.check(f"{count} masters: four slots were moved and a master was killed, {ROUNDS} time(s)")
