@@ -38,12 +38,10 @@ from busredis.errors import (
     ServerUnavailable,
 )
 from busredis.exchange import LATER, Link, Told, ToldWire, Wire, refusal
-from busredis.url import Servers, parse_servers, shown_url
+from busredis.pools import pool_of
+from busredis.url import parse_servers, shown_url
 
 Result = TypeVar("Result")
-
-#: Seconds for one sentinel to answer, before the next is asked.
-_SENTINEL_S = 1.0
 
 
 def classify(error: BaseException) -> ServerError:
@@ -79,7 +77,7 @@ class Client:
         self.shown = shown_url(url)
         options = _options(timeout.total_seconds(), Retry(NoBackoff(), 0))
         servers = parse_servers(url)
-        self._pool = _pool(servers, options, redis)
+        self._pool = pool_of(servers, options, redis)
         #: Connections at rest, the one used last in front. They stay out of the pool, whose ways cost more than a command.
         self._free: deque[Link] = deque()
         self._pid = os.getpid()
@@ -171,7 +169,7 @@ class AsyncClient:
         self._turns = asyncio.Semaphore(most) if most else None
         options = _options(timeout.total_seconds(), AsyncRetry(NoBackoff(), 0))
         servers = parse_servers(url)
-        self._pool = _pool(servers, options, redis.asyncio)
+        self._pool = pool_of(servers, options, redis.asyncio)
         self._timeout = timeout.total_seconds()
         self._free: deque[Wire] = deque()
         self._nodes: Nodes[Any] | None = None
@@ -268,29 +266,6 @@ class AsyncClient:
             # To the end, unlike _drop(): with TLS a transport that is not waited for outlives the loop.
             await self._pool.release(self._free.pop().connection)
         await self._pool.disconnect()
-
-
-def _pool(servers: Servers, options: dict[str, Any], kind: Any) -> Any:
-    """A pool of redis-py's blocking (`redis`) or asyncio (`redis.asyncio`) kind."""
-    if servers.kind == "one":
-        return kind.ConnectionPool.from_url(servers.url(""), **options)
-    if servers.kind == "cluster":
-        return kind.ConnectionPool(**options)  # stays empty: each node has a client of its own
-    given = kind.connection.parse_url(servers.url(servers.addresses[0]))
-    given.pop("host"), given.pop("port", None)
-    secured = {name: value for name, value in given.items() if name.startswith("ssl_")}
-    if given.pop("connection_class", None) is not None:
-        given["ssl"] = secured["ssl"] = True
-    asked = options | secured | {"socket_timeout": _SENTINEL_S, "socket_connect_timeout": _SENTINEL_S}
-    for name in ("username", "password"):
-        if secret := given.pop(f"sentinel_{name}", None):
-            asked[name] = secret
-    hosts = [address.rsplit(":", 1) for address in servers.addresses]
-    manager = kind.sentinel.Sentinel(
-        [(host.strip("[]"), int(port)) for host, port in hosts], sentinel_kwargs=asked
-    )
-    # Each new connection asks the sentinels who the master is.
-    return kind.sentinel.SentinelConnectionPool(servers.service, manager, **given, **options)
 
 
 def _options(timeout: float, retry: object) -> dict[str, Any]:
