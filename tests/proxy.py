@@ -17,6 +17,8 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self._links: set[_Link] = set()
+        #: Rises whenever all connections are broken, those that are just being made included.
+        self._era = 0
         self._flows = threading.Event()
         self._flows.set()
         self._needle = b""
@@ -43,6 +45,7 @@ class Proxy:
         """Break every connection; new ones are accepted."""
         with self._lock:
             links, self._links = self._links, set()
+            self._era += 1
         for link in links:
             link.close()
 
@@ -119,6 +122,7 @@ class Proxy:
             self._connect(client)
 
     def _connect(self, client: socket.socket) -> None:
+        era = self._era
         try:
             if self._refuses:
                 raise ConnectionRefusedError
@@ -131,7 +135,12 @@ class Proxy:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link = _Link(client, server)
         with self._lock:
-            self._links.add(link)
+            is_current = era == self._era
+            if is_current:
+                self._links.add(link)
+        if not is_current:
+            link.close()
+            return
         threading.Thread(target=self._requests, args=(link,), daemon=True).start()
         threading.Thread(target=self._replies, args=(link,), daemon=True).start()
 
