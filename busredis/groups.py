@@ -24,7 +24,7 @@ class Group:
     open: int = 0
     silent: float | None = None
     #: Its name as the server has it, where that is no UTF-8; not shown.
-    _sent: bytes = field(default=b"", repr=False)
+    _sent: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def sent(self) -> bytes:
