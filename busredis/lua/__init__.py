@@ -19,13 +19,13 @@ class Source:
         return cls(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-#: Scripts that append: all of them give ids out in one order, by the same lines.
-_APPENDING = frozenset({"append", "due"})
+#: What a script begins with, by name: lines that several have in common.
+_PRELUDES = {"append": "order", "due": "order", "look": "ids", "sweep": "ids"}
 
 
 @cache
 def load(name: str) -> Source:
-    """The script in `name`.lua; one that appends with order.lua before it."""
-    names = ("order", name) if name in _APPENDING else (name,)
+    """The script in `name`.lua, with its prelude before it."""
+    names = (_PRELUDES[name], name) if name in _PRELUDES else (name,)
     folder = resources.files(__package__)
     return Source.of(name, "\n".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in names))

@@ -5,18 +5,6 @@
 --
 -- Returns the places of such streams among KEYS, from 1; one whose group is missing is among them
 
-local function number_at_most(a, b)
-  if #a ~= #b then return #a < #b end
-  return a <= b
-end
-
-local function at_most(a, b)
-  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
-  if a_ms ~= b_ms then return number_at_most(a_ms, b_ms) end
-  return number_at_most(a_seq, b_seq)
-end
-
 local function rests(stream, wanted)
   local groups = redis.pcall('XINFO', 'GROUPS', stream)
   if groups.err then return false end

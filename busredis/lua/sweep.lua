@@ -24,18 +24,6 @@ local function before(id)
   return string.format('%.0f-18446744073709551615', tonumber(ms) - 1)
 end
 
-local function number_at_most(a, b)
-  if #a ~= #b then return #a < #b end
-  return a <= b
-end
-
-local function at_most(a, b)
-  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
-  if a_ms ~= b_ms then return number_at_most(a_ms, b_ms) end
-  return number_at_most(a_seq, b_seq)
-end
-
 -- A replay has ended in a stream when nothing up to its end is open: what is delivered after that is no replay.
 local function end_replay(stream, reached)
   local until_id = redis.call('HGET', KEYS[2], stream)

@@ -29,7 +29,7 @@ from busredis.dead_letters import DeadLetters
 from busredis.histories import find_everywhere
 from busredis.partitions import all_keys
 from busredis.status import read_status
-from tests.clusters import TestCluster
+from tests.clusters import TestCluster, kill_the_owner
 from tests.waiting import wait_until
 
 COUNT, AGGREGATES, LATER = 24, 30, 1_000_000
@@ -150,14 +150,6 @@ class Moves:
             yield
 
 
-def kill_one(cluster: TestCluster, slot: int) -> None:
-    victim = cluster.owner(slot)
-    victim.kill()
-    wait_until(lambda: cluster.owner(slot) is not victim, "its replica is promoted", 30)
-    victim.restart()
-    wait_until(cluster.is_whole, "the old master is a replica", 60)
-
-
 class Work:
     """What the test does to the cluster, and what must have come of it."""
 
@@ -221,7 +213,7 @@ def test_everything_is_done_and_nothing_is_lost_on_six_masters_while_slots_move(
                     work.step(Repository(store), batch)
                     if ROUNDS and batch % 20 == 10:
                         with moves.resting():
-                            kill_one(six, slot_of(parts[batch % COUNT].tag))
+                            kill_the_owner(six, slot_of(parts[batch % COUNT].tag))
                 wait_until(lambda: moves.moved >= 10, "slots were moved", 60)
             wait_until(work.is_done, "all is handled, or a dead letter", 90)
         finally:
