@@ -20,7 +20,9 @@ class Source:
 
 
 #: What a script begins with, by name: lines that several have in common.
-_PRELUDES = {"append": "order", "due": "order", "look": "ids", "sweep": "ids"}
+_PRELUDES = dict.fromkeys(("append", "due"), "order") | dict.fromkeys(
+    ("look", "page_owned", "read_owned", "rewind", "sweep", "trim"), "ids"
+)
 
 
 @cache

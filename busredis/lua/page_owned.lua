@@ -18,14 +18,6 @@ redis.call('HSET', KEYS[1], 'call', ARGV[4])
 
 local most = tonumber(ARGV[5])
 
-local function less(a, b)
-  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
-  if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
-  if #a_seq ~= #b_seq then return #a_seq < #b_seq end
-  return a_seq < b_seq
-end
-
 local function waits(holder)
   local pause = string.match(holder, '^waiting%-(%d+)$')
   -- With more digits it is a name like any other: see waiting.py.
@@ -38,13 +30,13 @@ for k = 4, #KEYS do
   if page.err then return redis.error_reply('NOGROUP ' .. ARGV[1] .. ' on ' .. KEYS[k]) end
   pages[k] = page
   local final = #page == most and page[most][1]
-  if final and (not cut or less(final, cut)) then cut = final end
+  if final and (not cut or below(final, cut)) then cut = final end
 end
 
 local rows = {}
 for k = 4, #KEYS do
   for _, row in ipairs(pages[k]) do
-    if cut and less(cut, row[1]) then break end
+    if cut and below(cut, row[1]) then break end
     local entry = redis.call('XRANGE', KEYS[k], row[1], row[1])[1]
     if entry and row[2] ~= ARGV[2] and not waits(row[2]) then
       -- Its count stays: an attempt begins when it is taken in hand.

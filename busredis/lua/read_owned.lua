@@ -19,14 +19,6 @@ redis.call('HSET', KEYS[1], 'call', ARGV[4])
 
 local most, first = tonumber(ARGV[5]), 5
 
-local function less(a, b)
-  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
-  if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
-  if #a_seq ~= #b_seq then return #a_seq < #b_seq end -- beyond 2^53 a double is not exact, but digits are
-  return a_seq < b_seq
-end
-
 local function delivered(stream)
   local groups = redis.pcall('XINFO', 'GROUPS', stream)
   for _, group in ipairs(groups.err and {} or groups) do
@@ -52,13 +44,13 @@ for k = first, #KEYS do
   pages[k] = redis.call('XRANGE', KEYS[k], '(' .. last[k], horizon, 'COUNT', most)
   -- What follows in this stream may come before entries of the others: they are cut there.
   local final = #pages[k] == most and pages[k][most][1]
-  if final and (not cut or less(final, cut)) then cut = final end
+  if final and (not cut or below(final, cut)) then cut = final end
 end
 
 local entries, left = {}, cut and 'more' or 'none'
 for k = first, #KEYS do
   local count = #pages[k]
-  while cut and count > 0 and less(cut, pages[k][count][1]) do count = count - 1 end
+  while cut and count > 0 and below(cut, pages[k][count][1]) do count = count - 1 end
   if count > 0 then
     local reply = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', count, 'STREAMS', KEYS[k], '>')
     for _, entry in ipairs(reply[1][2]) do entries[#entries + 1] = { k - first, entry[1], entry[2] } end

@@ -15,18 +15,6 @@
 
 local streams, pairs_count = tonumber(ARGV[5]), tonumber(ARGV[6])
 
-local function number_below(a, b)
-  if #a ~= #b then return #a < #b end
-  return a < b
-end
-
-local function below(a, b)
-  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
-  if a_ms ~= b_ms then return number_below(a_ms, b_ms) end
-  return number_below(a_seq, b_seq)
-end
-
 local function reached(stream)
   for _, row in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
     local info = {}

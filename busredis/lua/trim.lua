@@ -17,20 +17,6 @@ local length = redis.call('XLEN', stream)
 redis.call('HGET', KEYS[2], ARGV[1]) -- a key of another type ends the script here, before anything is removed
 if length == 0 then return { 0, '' } end
 
--- Ids are two numbers of up to 20 digits, which a Lua number does not hold exactly.
-local function number_below(a, b)
-  if #a ~= #b then return #a < #b end
-  return a < b
-end
-
-local function below(a, b)
-  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_seq = string.match(b, '^(%d+)-?(%d*)$')
-  if b_seq == '' then b_seq = '0' end
-  if a_ms ~= b_ms then return number_below(a_ms, b_ms) end
-  return number_below(a_seq, b_seq)
-end
-
 local floor, who, groups = nil, nil, 0
 
 local function needs(id, group)
